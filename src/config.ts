@@ -1,0 +1,93 @@
+// All settings and all limits. The only reader of process.env.
+// `limits` is the one table of buffers, queues, waits and retries; a test reaches each of them.
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { FlambeauError } from "./errors.ts";
+
+/** Every number that bounds something. Names end in their unit. */
+export const limits = {
+  // bridge: the wire
+  maxFrameBytes: 64 * 1024 * 1024,
+  chunkBytes: 256 * 1024,
+  inlineBytes: 16 * 1024,
+  maxAttachmentBytes: 4 * 1024 ** 3,
+  maxDepth: 128,
+  maxItems: 4_000_000,
+  helloTimeoutMs: 20_000,
+  // bridge: calls and handles
+  maxPendingCalls: 100_000,
+  releaseBatchMs: 10,
+  releaseBatchCount: 512,
+  // workers: processes
+  stderrTailLines: 40,
+  logRingBytes: 1024 * 1024,
+  logLineBytes: 64 * 1024,
+  cancelGraceMs: 10_000,
+  shutdownGraceMs: 2_000,
+  restartBackoffMs: [100, 500, 2_000, 8_000, 30_000],
+  restartWindowMs: 600_000,
+  restartsPerWindow: 5,
+  // workers: environments
+  pythonProbeTimeoutMs: 15_000,
+  environmentLockPollMs: 200,
+  environmentLockTimeoutMs: 30 * 60_000,
+  installRetries: 2,
+  minFreeDiskBytes: 512 * 1024 * 1024,
+  // queue and server
+  queueMax: 1_000,
+  requestEventsKept: 2_000,
+  requestsKept: 1_000,
+  bodyBytes: 20 * 1024 * 1024,
+  socketFrameBytes: 20 * 1024 * 1024,
+  socketBufferedBytes: 8 * 1024 * 1024,
+  socketsMax: 256,
+  socketPingMs: 20_000,
+  requestsPerSocketMax: 64,
+  drainTimeoutMs: 10_000,
+  // toolkit
+  imagePixels: 256 * 1024 * 1024,
+  promptCharacters: 100_000,
+} as const;
+
+const Settings = z.object({
+  /** Environments and files; removed with `flambeau env prune` or by hand. */
+  cacheDir: z.string().min(1),
+  /** A ready interpreter to use instead of provisioning, for every app that names none itself. */
+  python: z.string().min(1).optional(),
+  host: z.string().min(1).default("127.0.0.1"),
+  port: z.coerce.number().int().min(0).max(65535).default(3000),
+  /** Needed to listen anywhere but on loopback; callers send it as `Authorization: Key …`. */
+  key: z.string().min(16, "at least 16 characters").optional(),
+  /** Origins of pages that may call the server, comma separated; none by default. */
+  origins: z.string().default("").transform((text) => text.split(",").map((origin) => origin.trim()).filter(Boolean)),
+  logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
+  /** The process environment as it was read: what of it reaches Python is decided by workers/inherited.ts. */
+  environment: z.record(z.string(), z.string()),
+});
+export type Settings = z.output<typeof Settings>;
+
+/** FLAMBEAU_* variables, checked. Throws SETTINGS_INVALID naming the variable, what came and what was expected. */
+export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {
+  const given = (name: string): string | undefined => environment[`FLAMBEAU_${name}`] || undefined;
+  const parsed = Settings.safeParse({
+    cacheDir: given("CACHE_DIR") ?? defaultCacheDir(environment),
+    python: given("PYTHON"),
+    host: given("HOST"),
+    port: given("PORT"),
+    key: given("KEY"),
+    origins: given("ORIGINS"),
+    logLevel: given("LOG_LEVEL"),
+    environment: Object.fromEntries(Object.entries(environment).filter((entry) => entry[1] !== undefined)),
+  });
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const name = String(issue?.path[0] ?? "").replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+  throw new FlambeauError("SETTINGS_INVALID", `FLAMBEAU_${name}: ${issue?.message}; correct or unset this variable`);
+}
+
+function defaultCacheDir(environment: NodeJS.ProcessEnv): string {
+  if (environment["XDG_CACHE_HOME"]) return join(environment["XDG_CACHE_HOME"], "flambeau");
+  const home = environment["HOME"] || homedir();
+  return process.platform === "darwin" ? join(home, "Library", "Caches", "flambeau") : join(home, ".cache", "flambeau");
+}
