@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from .animals import draw_mitre, draw_robe
 from .canvas import INK, LIGHT_INK, SIDE_PX, SUPERSAMPLING, Canvas, Frame
-from .pictures import Picture, training_picture
+from .pictures import Picture, training_picture, training_rng
 from .scenery import Pixels, paint_background
 from .things import DRAWERS
 from .vocabulary import COLOURS, NATURAL_COLOURS, PRIEST, PRIEST_ROBES, RGB
@@ -43,7 +43,7 @@ def draw_picture(picture: Picture, rng: random.Random) -> NDArray[np.uint8]:
 
 def training_drawing(index: int, seed: int) -> tuple[Picture, NDArray[np.uint8]]:
     """The training set's picture of that index: its description and its pixels."""
-    rng = random.Random(f"training {seed} {index}")
+    rng = training_rng(index, seed)
     picture = training_picture(rng)
     return picture, draw_picture(picture, rng)
 

@@ -64,6 +64,16 @@ def training_picture(rng: random.Random) -> Picture:
     return picture
 
 
+def training_rng(index: int, seed: int) -> random.Random:
+    """The random source of one training picture: first its description, then its drawing."""
+    return random.Random(f"training {seed} {index}")
+
+
+def training_description(index: int, seed: int) -> Picture:
+    """What the training picture of that index shows."""
+    return training_picture(training_rng(index, seed))
+
+
 def held_out_pictures(seed: int = 0) -> list[Picture]:
     """The evaluation's pictures: each held-out triple once, with a random position and size."""
     rng = random.Random(HELD_OUT_SEED + 1 + seed)
