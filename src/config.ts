@@ -48,6 +48,15 @@ export const limits = {
   // toolkit
   imagePixels: 256 * 1024 * 1024,
   promptCharacters: 100_000,
+  // cli: what a terminal is sent
+  redrawMs: 100,
+  plainWaitMs: 1_000,
+  barsMax: 4,
+  rateWindowMs: 10_000,
+  rateSamplesMax: 64,
+  foldedFrames: 3,
+  causesShown: 5,
+  exitGraceMs: 1_000,
 } as const;
 
 const Settings = z.object({
