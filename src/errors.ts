@@ -24,7 +24,10 @@ export const ERROR_CODES = {
   PYTHON_RAISED: { retryable: false, meaning: "Python raised; type and traceback travel along." },
   STALE_REF: { retryable: false, meaning: "A handle of a worker that is gone, or one that was released." },
   NOT_SENDABLE: { retryable: false, meaning: "A value that cannot travel; the message names its path." },
-  PROTOCOL_ERROR: { retryable: false, meaning: "The channel carried something that is not our protocol, or another version of it." },
+  PROTOCOL_ERROR: {
+    retryable: false,
+    meaning: "The channel carried something that is not our protocol, or another version of it.",
+  },
   NO_PYTHON: { retryable: false, meaning: "No Python interpreter was found; the message says where it looked." },
   BAD_PYTHON: { retryable: false, meaning: "A Python was found that cannot be used: found and needed are named." },
   REQUIREMENT_INVALID: { retryable: false, meaning: "A requirement is not valid PEP 508 text." },

@@ -15,5 +15,9 @@ export interface FileStore {
    * Keeps bytes under an opaque, content-addressed id.
    * @throws FlambeauError DISK_FULL; CANCELLED when the signal fires
    */
-  put(bytes: Uint8Array, file: { contentType: string; extension: string }, options?: { signal?: AbortSignal }): Promise<StoredFile>;
+  put(
+    bytes: Uint8Array,
+    file: { contentType: string; extension: string },
+    options?: { signal?: AbortSignal },
+  ): Promise<StoredFile>;
 }

@@ -1,0 +1,112 @@
+// The live objects of one worker as the host knows them: identity (the same object is the same handle while anyone holds it),
+// how often each id came, and giving them back: at once by `using`, otherwise when the collector finds the handle unreachable.
+import type { HandleFields } from "./decode.ts";
+
+/** What is owed for an id. Survives the handle, so that the finalizer can still give it back. */
+interface Entry {
+  readonly id: number;
+  /** How often the worker has sent it: a release gives back exactly that many. */
+  owed: number;
+  handle: WeakRef<Handle>;
+}
+
+export class Handle {
+  readonly id: number;
+  readonly type: string;
+  /** What `len()` said when it travelled; null for things without. */
+  readonly length: number | null;
+  readonly callable: boolean;
+  readonly iterator: boolean;
+  released = false;
+  /** The one proxy of this handle while it is reachable. */
+  proxy: WeakRef<object> | undefined;
+
+  constructor(fields: HandleFields) {
+    this.id = fields.id;
+    this.type = fields.type;
+    this.length = fields.length;
+    this.callable = (fields.flags & 1) !== 0;
+    this.iterator = (fields.flags & 2) !== 0;
+  }
+}
+
+export class Handles {
+  readonly #entries = new Map<number, Entry>();
+  readonly #release: (pairs: readonly (readonly [id: number, count: number])[]) => void;
+  readonly #batchMs: number;
+  readonly #batchCount: number;
+  readonly #finalizers = new FinalizationRegistry<Entry>((entry) => {
+    // A newer handle of the same object may have taken over what is owed.
+    if (this.#entries.get(entry.id) === entry && entry.handle.deref() === undefined) this.#giveBack(entry);
+  });
+  #batch: [number, number][] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(release: (pairs: readonly (readonly [number, number])[]) => void, batch: { ms: number; count: number }) {
+    this.#release = release;
+    this.#batchMs = batch.ms;
+    this.#batchCount = batch.count;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** A handle has come in a message: the one that is known, or a new one. */
+  received(fields: HandleFields): Handle {
+    const entry = this.#entries.get(fields.id);
+    const known = entry?.handle.deref();
+    if (entry !== undefined && known !== undefined) {
+      entry.owed++;
+      return known;
+    }
+    const handle = new Handle(fields);
+    const fresh: Entry = { id: fields.id, owed: (entry?.owed ?? 0) + 1, handle: new WeakRef(handle) };
+    this.#entries.set(fields.id, fresh);
+    this.#finalizers.register(handle, fresh, fresh);
+    return handle;
+  }
+
+  /** Gives an object back at once. Later use is STALE_REF. */
+  dispose(handle: Handle): void {
+    if (handle.released) return;
+    handle.released = true;
+    const entry = this.#entries.get(handle.id);
+    if (entry?.handle.deref() !== handle) return;
+    this.#finalizers.unregister(entry);
+    this.#giveBack(entry);
+    this.flush();
+  }
+
+  /** Gives back the result that the worker keeps under a call's own id. */
+  releaseResult(callId: number): void {
+    this.#queue(callId, 1);
+  }
+
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#batch.length > 0) this.#release(this.#batch.splice(0));
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer);
+    for (const entry of this.#entries.values()) {
+      const handle = entry.handle.deref();
+      if (handle !== undefined) handle.released = true;
+    }
+    this.#entries.clear();
+    this.#batch = [];
+  }
+
+  #giveBack(entry: Entry): void {
+    this.#entries.delete(entry.id);
+    this.#queue(entry.id, entry.owed);
+  }
+
+  #queue(id: number, count: number): void {
+    this.#batch.push([id, count]);
+    if (this.#batch.length >= this.#batchCount) return this.flush();
+    this.#timer ??= setTimeout(() => this.flush(), this.#batchMs).unref();
+  }
+}

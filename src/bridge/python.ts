@@ -1,0 +1,76 @@
+// `py`: modules, values that JavaScript has no word for, and expressions, over one channel.
+// Before a worker exists the same paths are recorded against nothing: see app/lazy-python.ts.
+import { fileURLToPath } from "node:url";
+import { FlambeauError } from "../errors.ts";
+import type { Channel } from "./channel.ts";
+import type { Stubs } from "./stub.ts";
+import type { PyArg, PyExpr, PyLike, PyRef, Python } from "./stub-types.ts";
+import { PyDict, PyFloat, PySlice, PyTuple, type Recipe } from "./values.ts";
+
+/** Functions of ours on the Python side. */
+const VALUES = "flambeau.values";
+
+export function createPython(channel: Channel, stubs: Stubs): Python {
+  const expression = (recipe: Recipe): PyExpr => stubs.expression(recipe) as PyExpr;
+  const data = (value: unknown): PyExpr => expression({ kind: "data", owner: channel, value });
+  const values = (name: string): PyExpr =>
+    expression({ kind: "path", owner: channel, base: { kind: "module", owner: channel, name: VALUES }, steps: [name] });
+  return {
+    import: (name: string) => expression({ kind: "module", owner: channel, name }),
+    importFile: (file) => expression({ kind: "file", owner: channel, path: localPath(file) }),
+    float: (value) => data(new PyFloat(value)) as PyLike<number>,
+    int: (value) => data(BigInt(value)) as PyLike<number>,
+    tuple: (...items) => data(new PyTuple(items)),
+    set: (items) => data(new Set(items)),
+    dict: (entries = {}) => data(new PyDict(pairs(entries))),
+    slice: (start, stop = null, step = null) => data(new PySlice(start, stop, step)),
+    none: data(null),
+    as: <T>(value: PyLike) => value as PyExpr<T>,
+    of: (value) => data(value),
+    tensor: (array, shape, options = {}) =>
+      values("tensor").$call([array, shape === undefined ? null : [...shape]], options as Record<string, PyArg>),
+    expr: (source, ...given) =>
+      values("evaluate").$call([source.reduce((text, part, i) => `${text}_${i - 1}${part}`), ...given]),
+    with: (manager, body) => runWith(manager, body),
+    flush: () => channel.scopes.current.settle(),
+  } as Python;
+}
+
+function pairs(
+  entries: Readonly<Record<string, PyArg | undefined>> | Iterable<readonly [PyArg, PyArg]>,
+): (readonly [unknown, unknown])[] {
+  return Symbol.iterator in entries
+    ? [...(entries as Iterable<readonly [PyArg, PyArg]>)]
+    : Object.entries(entries).filter((entry) => entry[1] !== undefined);
+}
+
+function localPath(file: URL): string {
+  if (file.protocol === "file:") return fileURLToPath(file);
+  throw new FlambeauError(
+    "NOT_SENDABLE",
+    `py.importFile: expected a file URL, as new URL("./model.py", import.meta.url) gives, got ${file.href}`,
+  );
+}
+
+interface Manager {
+  $enter(): Promise<PyRef>;
+  $exit(error: readonly [string, string] | null): Promise<boolean>;
+}
+
+async function runWith<R>(manager: PyLike, body: (value: PyRef) => Promise<R>): Promise<R> {
+  // `enter` and `exit` have to meet the same object, so an expression is settled first.
+  const settled = (await (manager as PyExpr)) as unknown as Manager;
+  const value = await settled.$enter();
+  let result: R;
+  try {
+    result = await body(value);
+  } catch (error) {
+    const told: readonly [string, string] =
+      error instanceof Error ? [error.name, error.message] : ["Error", String(error)];
+    // A manager that swallows the error leaves nothing to return: the body's value is undefined then, as after Python's `with`.
+    if (await settled.$exit(told)) return undefined as R;
+    throw error;
+  }
+  await settled.$exit(null);
+  return result;
+}

@@ -1,0 +1,190 @@
+// Whole frames over a byte stream: control first, then calls in order, then bulk in chunks, so that bulk never starves a ping.
+// Knows the header and nothing of what a message says. The stream is a Duplex: fd 3 of a process, or a pair in memory for tests.
+import type { Duplex } from "node:stream";
+import { FlambeauError, toError } from "../errors.ts";
+import { FrameType, HEADER_BYTES, type Header, readHeader, writeHeader } from "./protocol.ts";
+
+export interface TransportLimits {
+  readonly maxFrameBytes: number;
+  readonly chunkBytes: number;
+}
+
+export interface TransportHandlers {
+  /** The body is a view that is valid during the call only. */
+  onFrame(header: Header, body: Uint8Array): void;
+  /** Every byte of an expected attachment has come. */
+  onAttachment(id: number): void;
+  /** Once: the stream ended (undefined), broke, or carried something that is not our protocol. */
+  onEnd(error: Error | undefined): void;
+}
+
+interface Outgoing {
+  readonly id: number;
+  readonly bytes: Uint8Array;
+  sent: number;
+  readonly done: (() => void) | undefined;
+}
+
+interface Incoming {
+  readonly bytes: Uint8Array;
+  filled: number;
+}
+
+export class Transport {
+  readonly #stream: Duplex;
+  readonly #limits: TransportLimits;
+  readonly #handlers: TransportHandlers;
+  readonly #outgoing: Outgoing[] = [];
+  readonly #incoming = new Map<number, Incoming>();
+  readonly #head = new Uint8Array(HEADER_BYTES);
+  #headFilled = 0;
+  #header: Header | undefined;
+  #body: Uint8Array | undefined;
+  #bodyFilled = 0;
+  #corked = false;
+  #ended = false;
+
+  constructor(stream: Duplex, limits: TransportLimits, handlers: TransportHandlers) {
+    this.#stream = stream;
+    this.#limits = limits;
+    this.#handlers = handlers;
+    stream.on("data", (bytes: Uint8Array) => this.#receive(bytes));
+    stream.once("end", () => this.#end(undefined));
+    stream.once("close", () => this.#end(undefined));
+    stream.once("error", (error) => this.#end(error));
+  }
+
+  /** Bytes handed over and not yet taken by the kernel. */
+  get bufferedBytes(): number {
+    return this.#stream.writableLength + this.#outgoing.reduce((sum, next) => sum + next.bytes.length - next.sent, 0);
+  }
+
+  /** Sends one frame; `message` has 16 bytes of room in front and belongs to the transport from now on. */
+  send(type: FrameType, id: number, message: Uint8Array): void {
+    if (this.#ended) return;
+    writeHeader(message, 0, { length: message.length - HEADER_BYTES, type, lane: 0, id });
+    this.#cork();
+    this.#stream.write(message);
+  }
+
+  /** Sends bytes in chunks between the other frames. The caller must not change them until `done`. */
+  sendAttachment(id: number, bytes: Uint8Array, done?: () => void): void {
+    if (this.#ended) return;
+    this.#outgoing.push({ id, bytes, sent: 0, done });
+    if (this.#outgoing.length === 1) this.#pump();
+  }
+
+  /** Says where the bytes of an attachment belong. */
+  expect(id: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) this.#handlers.onAttachment(id);
+    else this.#incoming.set(id, { bytes, filled: 0 });
+  }
+
+  close(): void {
+    this.#end(undefined);
+    this.#stream.destroy();
+  }
+
+  /** Frames of one turn of the event loop leave in one system call. */
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#stream.cork();
+    process.nextTick(() => {
+      this.#corked = false;
+      this.#stream.uncork();
+    });
+  }
+
+  /** Two chunks on their way at most: the next frame of another kind waits behind those and no more. */
+  #pump(): void {
+    while (!this.#ended) {
+      const next = this.#outgoing[0];
+      if (next === undefined || this.#stream.writableLength > this.#limits.chunkBytes) return;
+      const bytes = next.bytes.subarray(next.sent, next.sent + this.#limits.chunkBytes);
+      const head = new Uint8Array(HEADER_BYTES);
+      writeHeader(head, 0, { length: bytes.length, type: FrameType.chunk, lane: 0, id: next.id });
+      this.#stream.cork();
+      this.#stream.write(head);
+      this.#stream.write(bytes, () => this.#pump());
+      this.#stream.uncork();
+      next.sent += bytes.length;
+      this.#outgoing.shift();
+      if (next.sent < next.bytes.length) this.#outgoing.push(next);
+      else next.done?.();
+    }
+  }
+
+  #receive(bytes: Uint8Array): void {
+    try {
+      let at = 0;
+      while (at < bytes.length && !this.#ended)
+        at = this.#header === undefined ? this.#takeHeader(bytes, at) : this.#takeBody(bytes, at);
+    } catch (thrown) {
+      this.#end(toError(thrown));
+      this.#stream.destroy();
+    }
+  }
+
+  #takeHeader(bytes: Uint8Array, at: number): number {
+    const part = bytes.subarray(at, at + HEADER_BYTES - this.#headFilled);
+    this.#head.set(part, this.#headFilled);
+    this.#headFilled += part.length;
+    if (this.#headFilled === HEADER_BYTES) {
+      this.#headFilled = 0;
+      this.#begin(readHeader(this.#head, this.#limits.maxFrameBytes));
+    }
+    return at + part.length;
+  }
+
+  #begin(header: Header): void {
+    this.#bodyFilled = 0;
+    this.#body = undefined;
+    if (header.length === 0) return this.#handlers.onFrame(header, new Uint8Array(0));
+    this.#header = header;
+  }
+
+  #takeBody(bytes: Uint8Array, at: number): number {
+    const header = this.#header;
+    if (header === undefined) return at;
+    const part = bytes.subarray(at, at + header.length - this.#bodyFilled);
+    if (header.type === FrameType.chunk) this.#fill(header.id, part);
+    else if (part.length === header.length) {
+      this.#header = undefined;
+      this.#handlers.onFrame(header, part);
+      return at + part.length;
+    } else {
+      this.#body ??= new Uint8Array(header.length);
+      this.#body.set(part, this.#bodyFilled);
+    }
+    this.#bodyFilled += part.length;
+    if (this.#bodyFilled === header.length) {
+      this.#header = undefined;
+      if (header.type !== FrameType.chunk && this.#body !== undefined) this.#handlers.onFrame(header, this.#body);
+    }
+    return at + part.length;
+  }
+
+  #fill(id: number, part: Uint8Array): void {
+    const incoming = this.#incoming.get(id);
+    if (incoming === undefined || incoming.filled + part.length > incoming.bytes.length) {
+      throw new FlambeauError(
+        "PROTOCOL_ERROR",
+        `Bytes came for the attachment ${id}, which was not announced or is already whole.`,
+      );
+    }
+    incoming.bytes.set(part, incoming.filled);
+    incoming.filled += part.length;
+    if (incoming.filled < incoming.bytes.length) return;
+    this.#incoming.delete(id);
+    this.#handlers.onAttachment(id);
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#outgoing.length = 0;
+    this.#incoming.clear();
+    this.#handlers.onEnd(error);
+  }
+}
