@@ -34,6 +34,14 @@ export const limits = {
   environmentLockTimeoutMs: 30 * 60_000,
   installRetries: 2,
   minFreeDiskBytes: 512 * 1024 * 1024,
+  requirementsMax: 1_000,
+  requirementCharacters: 1_000,
+  installRetryDelayMs: 1_000,
+  installIndexRetries: 2,
+  installOutputBytes: 1024 * 1024,
+  environmentVerifyTimeoutMs: 10 * 60_000,
+  environmentUnusedDays: 30,
+  waitUpdateMs: 500,
   // queue and server
   queueMax: 1_000,
   requestEventsKept: 2_000,
@@ -44,6 +52,14 @@ export const limits = {
   socketsMax: 256,
   socketPingMs: 20_000,
   requestsPerSocketMax: 64,
+  socketFragments: 1_024,
+  jsonDepth: 64,
+  headerBytes: 16 * 1024,
+  headersTimeoutMs: 10_000,
+  bodyTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 5_000,
+  preflightSeconds: 600,
+  rateWindowSteps: 10,
   drainTimeoutMs: 10_000,
   // toolkit
   imagePixels: 256 * 1024 * 1024,
@@ -59,6 +75,9 @@ export const limits = {
   exitGraceMs: 1_000,
 } as const;
 
+/** PyTorch's own index of builds without CUDA, used only where a machine has no GPU. https://pytorch.org/get-started/locally */
+export const PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu";
+
 const Settings = z.object({
   /** Environments and files; removed with `flambeau env prune` or by hand. */
   cacheDir: z.string().min(1),
@@ -69,7 +88,15 @@ const Settings = z.object({
   /** Needed to listen anywhere but on loopback; callers send it as `Authorization: Key …`. */
   key: z.string().min(16, "at least 16 characters").optional(),
   /** Origins of pages that may call the server, comma separated; none by default. */
-  origins: z.string().default("").transform((text) => text.split(",").map((origin) => origin.trim()).filter(Boolean)),
+  origins: z
+    .string()
+    .default("")
+    .transform((text) =>
+      text
+        .split(",")
+        .map((origin) => origin.trim())
+        .filter(Boolean),
+    ),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   /** The process environment as it was read: what of it reaches Python is decided by workers/inherited.ts. */
   environment: z.record(z.string(), z.string()),
@@ -91,7 +118,9 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const name = String(issue?.path[0] ?? "").replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
+  const name = String(issue?.path[0] ?? "")
+    .replace(/[A-Z]/g, (letter) => `_${letter}`)
+    .toUpperCase();
   throw new FlambeauError("SETTINGS_INVALID", `FLAMBEAU_${name}: ${issue?.message}; correct or unset this variable`);
 }
 
