@@ -88,7 +88,7 @@ function unknownFieldIssues(schema: z.ZodType, input: unknown): Refused[] {
 }
 
 /** The fields of a plain `z.object`, also behind defaults and transforms; undefined where the schema itself decides. */
-function knownFields(schema: z.core.$ZodType): readonly string[] | undefined {
+export function knownFields(schema: z.core.$ZodType): readonly string[] | undefined {
   if (schema instanceof z.core.$ZodObject) {
     return schema._zod.def.catchall === undefined ? Object.keys(schema._zod.def.shape) : undefined;
   }

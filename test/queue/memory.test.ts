@@ -203,8 +203,12 @@ describe("cancelling", () => {
 });
 
 describe("a dispatch with a defect", () => {
+  const throwing: Dispatch = () => {
+    throw new Error("boom");
+  };
+
   test.each<[string, Dispatch, string]>([
-    ["throws", () => { throw new Error("boom"); }, "threw boom"], // biome-ignore format: one row, one line
+    ["throws", throwing, "threw boom"],
     ["ends without a terminal event", just(progress(1)), "ended without saying how"],
     ["goes on after its terminal event", just(completed, progress(2)), "sent 'progress' after 'completed'"],
     ["ends twice", just(completed, { type: "cancelled" }), "sent 'cancelled' after 'completed'"],
