@@ -72,7 +72,6 @@ export const limits = {
   rateSamplesMax: 64,
   foldedFrames: 3,
   causesShown: 5,
-  exitGraceMs: 1_000,
 } as const;
 
 /** PyTorch's own index of builds without CUDA, used only where a machine has no GPU. https://pytorch.org/get-started/locally */

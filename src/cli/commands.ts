@@ -1,0 +1,117 @@
+// The commands with everything real in their hands: settings, terminal, signals, host.
+// main.ts imports this only when a command runs.
+import type { AppClass } from "../app/app.ts";
+import { readSettings, type Settings } from "../config.ts";
+import { FlambeauError } from "../errors.ts";
+import { interruptOf } from "./interrupt.ts";
+import type { ExitCode } from "./outcomes.ts";
+import type { OwnFlags } from "./own-flags.ts";
+import { Terminal } from "./terminal.ts";
+
+interface Session {
+  readonly settings: Settings;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  readonly print: (text: string) => void;
+}
+
+export function runCommand(spec: string, argv: readonly string[], own: Partial<OwnFlags>): Promise<ExitCode> {
+  const verbose = own.verbose === true || argv.includes("--verbose");
+  return inSession({ verbose, whenStopped: 130 }, async ({ settings, terminal, signal, print }) => {
+    const cwd = process.cwd();
+    const { app, description } = await loaded(spec, cwd);
+    const { run } = await import("./run.ts");
+    const createHost = await hostFactory();
+    const columns = process.stdout.columns ?? 100;
+    const nowMs = () => performance.now();
+    const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
+    await run({ app, description, spec, argv, own }, parts, { signal });
+  });
+}
+
+export interface ServeFlags {
+  readonly port?: string;
+  readonly host?: string;
+  readonly verbose?: boolean;
+}
+
+export function serveCommand(spec: string, flags: ServeFlags): Promise<ExitCode> {
+  // To be stopped is how serving ends.
+  return inSession(
+    { verbose: flags.verbose === true, whenStopped: 0 },
+    async ({ settings, terminal, signal, print }) => {
+      const { app, description } = await loaded(spec, process.cwd());
+      const { serve } = await import("./serve.ts");
+      const createHost = await hostFactory();
+      const address = {
+        ...(flags.host !== undefined && { host: flags.host }),
+        ...(flags.port !== undefined && { port: portOf(flags.port) }),
+      };
+      await serve(
+        { app, description },
+        { createHost, settings: { ...settings, ...address }, logger: terminal, print },
+        { signal },
+      );
+    },
+  );
+}
+
+export function envListCommand(): Promise<ExitCode> {
+  return inSession({ verbose: false, whenStopped: 130 }, async (session) => {
+    const { envList } = await import("./env.ts");
+    await envList(await envParts(session));
+  });
+}
+
+export function envPruneCommand(options: { olderThan?: string; all?: boolean }): Promise<ExitCode> {
+  return inSession({ verbose: false, whenStopped: 130 }, async (session) => {
+    const { envPrune } = await import("./env.ts");
+    await envPrune(await envParts(session), options);
+  });
+}
+
+async function inSession(
+  { verbose, whenStopped }: { verbose: boolean; whenStopped: 0 | 130 },
+  command: (session: Session) => Promise<void>,
+): Promise<ExitCode> {
+  const read = readSettings();
+  const settings = verbose ? { ...read, logLevel: "debug" as const } : read;
+  const { stdout, stderr } = process;
+  using terminal = new Terminal({
+    stream: stderr,
+    level: settings.logLevel,
+    color: stderr.isTTY && stderr.hasColors(),
+  });
+  using interrupt = interruptOf(process, (message) => terminal.info(message));
+  const print = (text: string): void => terminal.aside(() => stdout.write(`${text}\n`));
+  try {
+    await command({ settings, terminal, signal: interrupt.signal, print });
+  } catch (thrown) {
+    // Whatever fails because it is being stopped is not news to the one who stopped it.
+    if (!interrupt.signal.aborted) throw thrown;
+    terminal.debug(String(thrown));
+  }
+  return interrupt.signal.aborted ? whenStopped : 0;
+}
+
+async function loaded(spec: string, cwd: string) {
+  const [{ loadApp }, { describeApp }] = await Promise.all([import("../host/load-app.ts"), import("../app/app.ts")]);
+  const { app } = await loadApp(spec, { cwd });
+  return { app, description: describeApp(app) };
+}
+
+async function hostFactory() {
+  const { createHost } = await import("../host/host.ts");
+  return (app: AppClass, options: Parameters<typeof createHost>[1]) => createHost(app, options);
+}
+
+async function envParts({ settings, print }: Session) {
+  const { listEnvironments, pruneEnvironments } = await import("../workers/environment.ts");
+  return { settings, print, listEnvironments, pruneEnvironments, now: () => new Date() };
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw new FlambeauError("SETTINGS_INVALID", `--port expects a number from 0 to 65535, got ${JSON.stringify(text)}`);
+}

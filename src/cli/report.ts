@@ -1,0 +1,171 @@
+// An error as the command line says it: one block, the line of the app that is at fault, Python folded.
+// Text only: main.ts writes it. Knows no host.
+import { relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { limits } from "../config.ts";
+import { type ErrorCode, FlambeauError, InputError, type InputIssue, PyError, toError } from "../errors.ts";
+import { type ExitCode, OUTCOMES } from "./outcomes.ts";
+import { foldedTraceback } from "./traceback.ts";
+
+/** A request that failed, as its last event tells it. */
+export interface FailedRequest {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly issues?: readonly InputIssue[];
+  readonly pythonType?: string;
+  readonly traceback?: string;
+}
+
+/** Thrown by commands for a request that failed: it has no stack of its own worth showing. */
+export class RequestFailedError extends FlambeauError {
+  override readonly name = "RequestFailedError";
+  readonly failure: FailedRequest;
+
+  constructor(failure: FailedRequest) {
+    super(failure.code, failure.message);
+    this.failure = failure;
+  }
+}
+
+export interface ReportOptions {
+  /** Whole tracebacks and stacks. */
+  readonly verbose: boolean;
+  readonly color: boolean;
+  readonly cwd: string;
+}
+
+/** What the process ends with because of this error. */
+export function exitCodeOf(thrown: unknown): ExitCode {
+  const codes = causesOf(thrown).flatMap((error) => (error instanceof FlambeauError ? [error.code] : []));
+  // setup() that could not find its packages is a matter of the environment, whatever stands around it.
+  const exits = codes.map((code) => OUTCOMES[code].exit);
+  return exits.includes(130) && codes[0] === "CANCELLED" ? 130 : exits.includes(2) ? 2 : 1;
+}
+
+/** The whole block, without a line break at its end. */
+export function report(thrown: unknown, options: ReportOptions): string {
+  const [first, ...causes] = causesOf(thrown);
+  if (first === undefined) return `${heading(null, options)} ${String(thrown)}`;
+  const blocks = [block(first, options)];
+  for (const cause of causes) {
+    if (!blocks.some((before) => before.includes(cause.message))) blocks.push(`because ${causeBlock(cause, options)}`);
+    else if (cause instanceof PyError) blocks.push(...whereLines(cause, options));
+  }
+  const next = first instanceof FlambeauError ? OUTCOMES[first.code].next : null;
+  return [...blocks, ...(next === null ? [] : [`  → ${next}`])].join("\n");
+}
+
+function block(error: Error, options: ReportOptions): string {
+  if (!(error instanceof FlambeauError)) {
+    return [
+      `${heading(null, options)} ${stackOf(error, options)}`,
+      "  This was not expected: it is a defect of the app or of Flambeau.",
+    ].join("\n");
+  }
+  const said =
+    error instanceof InputError || issuesOf(error) !== undefined
+      ? issueText(issuesOf(error) ?? [])
+      : indented(error.message);
+  return [`${heading(error.code, options)} ${said}`, ...whereLines(error, options)].join("\n");
+}
+
+function causeBlock(error: Error, options: ReportOptions): string {
+  const code = error instanceof FlambeauError ? ` [${error.code}]` : "";
+  return [`${indented(error.message)}${code}`, ...whereLines(error, options)].join("\n");
+}
+
+/** Where: the app's own line first, then Python's last frames. */
+function whereLines(error: Error, options: ReportOptions): string[] {
+  const at = callSite(error, options.cwd);
+  const python =
+    error instanceof PyError
+      ? error.traceback
+      : error instanceof RequestFailedError
+        ? error.failure.traceback
+        : undefined;
+  const lines = at === null ? [] : [`  at ${at}`];
+  if (python !== undefined) lines.push(...pythonLines(python, error.message, options));
+  else if (options.verbose && !(error instanceof RequestFailedError))
+    lines.push(indented(`  ${stackLines(error).join("\n  ")}`));
+  return lines.filter((line) => line.trim() !== "");
+}
+
+function pythonLines(traceback: string, message: string, options: ReportOptions): string[] {
+  if (options.verbose)
+    return [
+      "  Python:",
+      ...traceback
+        .trimEnd()
+        .split("\n")
+        .map((line) => `    ${line}`),
+    ];
+  const { frames, hidden } = foldedTraceback(traceback, message);
+  if (frames.length === 0) return [];
+  const folded = hidden === 0 ? "" : ` (${hidden} more above; --verbose shows all)`;
+  return [`  Python${folded}:`, ...frames.map((line) => `  ${line}`)];
+}
+
+/** The first stack line in the user's own files, as a path relative to where they are. */
+export function callSite(error: Error, cwd: string): string | null {
+  if (error instanceof RequestFailedError) return null;
+  for (const line of stackLines(error)) {
+    const [, name, place] = /^at (?:async )?(?:(.*?) \()?((?:file:\/\/)?\/[^()]*:\d+:\d+)\)?$/.exec(line) ?? [];
+    if (place === undefined || !isUsers(place)) continue;
+    const path = place.startsWith("file://")
+      ? fileURLToPath(place.replace(/(:\d+:\d+)$/, "")) + (/(:\d+:\d+)$/.exec(place)?.[0] ?? "")
+      : place;
+    const short = relative(cwd, path);
+    const shown = short.startsWith("..") ? path : short;
+    return name === undefined || name === "<anonymous>" ? shown : `${name} (${shown})`;
+  }
+  return null;
+}
+
+/** Ours are the folders beside and below this one: `src/` in a checkout, `dist/` when installed. */
+function isUsers(place: string): boolean {
+  const ours = new URL("..", import.meta.url);
+  return !place.includes("/node_modules/") && !place.startsWith(ours.href) && !place.startsWith(fileURLToPath(ours));
+}
+
+function stackLines(error: Error): string[] {
+  const lines = (error.stack ?? "").split("\n").map((line) => line.trim());
+  return lines.filter((line) => line.startsWith("at "));
+}
+
+function stackOf(error: Error, options: ReportOptions): string {
+  const lines = stackLines(error);
+  const kept = options.verbose ? lines : lines.filter((line) => !line.includes("node:internal"));
+  return [`${error.name}: ${error.message}`, ...kept.map((line) => `  ${line}`)].join("\n");
+}
+
+function issuesOf(error: FlambeauError): readonly InputIssue[] | undefined {
+  if (error instanceof InputError) return error.issues;
+  return error instanceof RequestFailedError ? error.failure.issues : undefined;
+}
+
+function issueText(issues: readonly InputIssue[]): string {
+  const lines = issues.map((issue) => `${issue.path.join(".") || "(the whole input)"}: ${issue.message}`);
+  return lines.length === 1 ? lines.join("") : ["", ...lines].join("\n  ");
+}
+
+function heading(code: ErrorCode | null, options: ReportOptions): string {
+  const text = code === null ? "error:" : `error[${code}]:`;
+  return options.color ? `\x1b[31m${text}\x1b[0m` : text;
+}
+
+function indented(text: string): string {
+  return text.trimEnd().replace(/\n(?!\n)/g, "\n  ");
+}
+
+/** The error and what caused it, outermost first; a chain that never ends is cut. */
+function causesOf(thrown: unknown): readonly Error[] {
+  const chain: Error[] = [];
+  let next: unknown = thrown;
+  while (next !== undefined && next !== null && chain.length < limits.causesShown) {
+    const error = toError(next);
+    if (chain.includes(error)) break;
+    chain.push(error);
+    next = error.cause === next ? undefined : error.cause;
+  }
+  return chain;
+}
