@@ -22,20 +22,25 @@ export interface ChannelLimits {
   readonly maxItems: number;
   readonly helloTimeoutMs: number;
   readonly maxPendingCalls: number;
+  readonly cancelGraceMs: number;
   readonly releaseBatchMs: number;
   readonly releaseBatchCount: number;
 }
 
 export interface ChannelOptions {
   readonly limits: ChannelLimits;
+  /** Whose proxies may travel here; those of another owner are stale. */
+  readonly owner: object;
   /** The proxy of a handle. */
   wrap(handle: Handle): object;
   /** Progress, logs and notices; the tag says of which scope. */
   onEvent?(tag: number, event: unknown): void;
   /** A call outside of any request failed and nobody has asked for its outcome. */
   onUnseen?(error: Error): void;
-  /** The transport ended; the owner may know better why and call `fail` first. */
+  /** The transport ended. Whoever handles this calls `fail`, knowing better why; otherwise the channel fails by itself. */
   onEnd?(error: Error | undefined): void;
+  /** A cancelled call has not ended within `cancelGraceMs`. */
+  onStuck?(call: PyCall): void;
   /** Something became open, or nothing is any more. */
   onBusy?(isBusy: boolean): void;
 }
@@ -102,7 +107,7 @@ export class Channel {
       count: limits.releaseBatchCount,
     });
     this.#encoder = new Encoder({
-      owner: this,
+      owner: options.owner,
       limits,
       nextAttachmentId: () => this.#nextId++,
       registerFunction: (fn) => this.#registerFunction(fn as AnyFunction),
@@ -116,8 +121,8 @@ export class Channel {
       onFrame: (header, body) => this.#receive(header, body),
       onAttachment: (id) => this.#attached(id),
       onEnd: (error) => {
-        options.onEnd?.(error);
-        this.fail(error ?? new FlambeauError("WORKER_EXITED", "The channel to Python was closed."));
+        if (options.onEnd !== undefined) options.onEnd(error);
+        else this.fail(error ?? new FlambeauError("WORKER_EXITED", "The channel to Python was closed."));
       },
     });
   }
@@ -151,10 +156,7 @@ export class Channel {
   /** Sends a call in order behind all earlier ones. Never throws: what is wrong is the call's outcome. */
   call(spec: CallSpec): PyCall {
     const id = this.#nextId++;
-    const call = new PyCall(id, spec.path, (reason) => {
-      call.reason = reason;
-      this.#send(FrameType.cancel, id, this.#encoder.message(null));
-    });
+    const call = new PyCall(id, spec.path, (reason) => this.#cancel(call, reason));
     const scope = this.scopes.current;
     try {
       this.#refuse(scope, spec);
@@ -245,6 +247,14 @@ export class Channel {
       );
       void call.outcome.then(() => clearTimeout(timer));
     }
+  }
+
+  #cancel(call: PyCall, reason: unknown): void {
+    if (call.reason !== undefined || call.state.kind !== "pending") return;
+    call.reason = reason ?? "cancelled";
+    this.#send(FrameType.cancel, call.id, this.#encoder.message(null));
+    const timer = setTimeout(() => this.#options.onStuck?.(call), this.#options.limits.cancelGraceMs);
+    void call.outcome.then(() => clearTimeout(timer));
   }
 
   #watchUnseen(call: PyCall): void {

@@ -1,23 +1,43 @@
-// `py`: modules, values that JavaScript has no word for, and expressions, over one channel.
-// Before a worker exists the same paths are recorded against nothing: see app/lazy-python.ts.
+// `py`: modules, values that JavaScript has no word for, and expressions. A session exists before its worker does: paths are
+// recorded at once (field initialisers may import), a call needs the channel.
 import { fileURLToPath } from "node:url";
 import { FlambeauError } from "../errors.ts";
 import type { Channel } from "./channel.ts";
-import type { Stubs } from "./stub.ts";
+import { Stubs } from "./stub.ts";
 import type { PyArg, PyExpr, PyLike, PyRef, Python } from "./stub-types.ts";
 import { PyDict, PyFloat, PySlice, PyTuple, type Recipe } from "./values.ts";
 
 /** Functions of ours on the Python side. */
 const VALUES = "flambeau.values";
 
-export function createPython(channel: Channel, stubs: Stubs): Python {
+/** One Python process as TypeScript sees it, from before its start until after its end. */
+export class PythonSession {
+  readonly stubs: Stubs = new Stubs(this);
+  readonly py: Python = createPython(this);
+  #channel: Channel | undefined;
+
+  connect(channel: Channel): void {
+    this.#channel = channel;
+  }
+
+  get channel(): Channel {
+    if (this.#channel !== undefined) return this.#channel;
+    throw new FlambeauError(
+      "WORKER_EXITED",
+      "Python is not running yet: call it in setup() or in an endpoint. Only paths, such as this.py.import(…), may stand in field initialisers.",
+    );
+  }
+}
+
+function createPython(owner: PythonSession): Python {
+  const { stubs } = owner;
   const expression = (recipe: Recipe): PyExpr => stubs.expression(recipe) as PyExpr;
-  const data = (value: unknown): PyExpr => expression({ kind: "data", owner: channel, value });
+  const data = (value: unknown): PyExpr => expression({ kind: "data", owner, value });
   const values = (name: string): PyExpr =>
-    expression({ kind: "path", owner: channel, base: { kind: "module", owner: channel, name: VALUES }, steps: [name] });
+    expression({ kind: "path", owner, base: { kind: "module", owner, name: VALUES }, steps: [name] });
   return {
-    import: (name: string) => expression({ kind: "module", owner: channel, name }),
-    importFile: (file) => expression({ kind: "file", owner: channel, path: localPath(file) }),
+    import: (name: string) => expression({ kind: "module", owner, name }),
+    importFile: (file) => expression({ kind: "file", owner, path: localPath(file) }),
     float: (value) => data(new PyFloat(value)) as PyLike<number>,
     int: (value) => data(BigInt(value)) as PyLike<number>,
     tuple: (...items) => data(new PyTuple(items)),
@@ -32,7 +52,7 @@ export function createPython(channel: Channel, stubs: Stubs): Python {
     expr: (source, ...given) =>
       values("evaluate").$call([source.reduce((text, part, i) => `${text}_${i - 1}${part}`), ...given]),
     with: (manager, body) => runWith(manager, body),
-    flush: () => channel.scopes.current.settle(),
+    flush: () => owner.channel.scopes.current.settle(),
   } as Python;
 }
 

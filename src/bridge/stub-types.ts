@@ -91,7 +91,6 @@ interface PyExprCore<T> extends PyCore {
   $string(): Promise<string>;
   $boolean(): Promise<boolean>;
   [Symbol.asyncIterator](): AsyncIterableIterator<SettledItem<T>>;
-  // biome-ignore lint/suspicious/noThenProperty: an expression is awaited; that is what it is for
   then<A = Settled<T>, B = never>(
     onfulfilled?: ((value: Settled<T>) => A | PromiseLike<A>) | null,
     onrejected?: ((reason: unknown) => B | PromiseLike<B>) | null,

@@ -24,13 +24,19 @@ const PROBES: ReadonlySet<string> = new Set([
 
 type Target = (() => void) & { recipe: Recipe; options: CallOptions | undefined };
 
-/** Makes every proxy of one channel. */
+/** Whose proxies these are. The channel is asked for when something is sent, so paths can be recorded before there is one. */
+export interface StubOwner {
+  /** @throws FlambeauError WORKER_EXITED while there is none */
+  readonly channel: Channel;
+}
+
+/** Makes every proxy of one owner. */
 export class Stubs {
-  readonly #channel: Channel;
+  readonly #owner: StubOwner;
   readonly #handler: ProxyHandler<Target>;
 
-  constructor(channel: Channel) {
-    this.#channel = channel;
+  constructor(owner: StubOwner) {
+    this.#owner = owner;
     this.#handler = {
       get: (target, key) => this.#get(target, key),
       set: (target, key, value) => this.#set(target, key, value),
@@ -50,7 +56,7 @@ export class Stubs {
   ref(handle: Handle): object {
     const known = handle.proxy?.deref();
     if (known !== undefined) return known;
-    const proxy = this.expression({ kind: "ref", owner: this.#channel, handle });
+    const proxy = this.expression({ kind: "ref", owner: this.#owner, handle });
     handle.proxy = new WeakRef(proxy);
     return proxy;
   }
@@ -74,7 +80,7 @@ export class Stubs {
 
   #step(target: Target, step: Step): object {
     const { recipe } = target;
-    const owner = this.#channel;
+    const owner = this.#owner;
     if (recipe.kind === "path") return this.expression({ ...recipe, steps: [...recipe.steps, step] }, target.options);
     return this.expression({ kind: "path", owner, base: recipe, steps: [step] }, target.options);
   }
@@ -132,8 +138,8 @@ export class Stubs {
     const { recipe, options } = target;
     const [base, steps] = recipe.kind === "path" ? [recipe.base, recipe.steps] : [recipe, []];
     const all = more.length === 0 ? steps : [...steps, ...more];
-    const path = describe({ kind: "path", owner: this.#channel, base, steps: all });
-    return this.#channel.call({
+    const path = describe({ kind: "path", owner: this.#owner, base, steps: all });
+    return this.#owner.channel.call({
       op,
       target: base,
       steps: all,
@@ -156,7 +162,7 @@ export class Stubs {
 
   #invoke(target: Target, args: readonly unknown[], kwargs: Readonly<Record<string, unknown>> | undefined): object {
     const call = this.#issue("call", target, [], kwargs === undefined ? { args } : { args, kwargs });
-    return this.expression({ kind: "result", owner: this.#channel, call });
+    return this.expression({ kind: "result", owner: this.#owner, call });
   }
 
   #set(target: Target, key: string | symbol, value: unknown): boolean {
@@ -169,11 +175,11 @@ export class Stubs {
 
   #dispose(target: Target): void {
     const { recipe } = target;
-    if (recipe.kind === "ref") return this.#channel.handles.dispose(recipe.handle as Handle);
+    if (recipe.kind === "ref") return this.#owner.channel.handles.dispose(recipe.handle as Handle);
     if (recipe.kind !== "result") return;
     const { call } = recipe;
     void (call as ReturnType<Channel["call"]>).outcome.then(() => {
-      if (call.state.kind === "ref") this.#channel.handles.dispose(call.state.handle as Handle);
+      if (call.state.kind === "ref") this.#owner.channel.handles.dispose(call.state.handle as Handle);
     });
   }
 
@@ -187,7 +193,7 @@ export class Stubs {
   async *#iterate(target: Target): AsyncIterableIterator<unknown> {
     const iterator = this.#issue("iter", target, [], { args: [] });
     const source = {
-      recipe: { kind: "result", owner: this.#channel, call: iterator } satisfies Recipe,
+      recipe: { kind: "result", owner: this.#owner, call: iterator } satisfies Recipe,
       options: target.options,
     };
     let isDone = false;
@@ -206,7 +212,7 @@ export class Stubs {
         await this.#issue("close", source, [], { args: [] })
           .result()
           .catch(() => {});
-      if (iterator.state.kind === "ref") this.#channel.handles.dispose(iterator.state.handle);
+      if (iterator.state.kind === "ref") this.#owner.channel.handles.dispose(iterator.state.handle);
     }
   }
 

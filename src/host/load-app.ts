@@ -4,7 +4,6 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type AppClass, describeApp, isAppClass } from "../app/app.ts";
-import type { AppDescription } from "../app/description.ts";
 import { FlambeauError, toError } from "../errors.ts";
 import { importFailure, placeInStack } from "./load-failure.ts";
 import { installLoadHooks } from "./load-hooks.ts";
@@ -33,7 +32,7 @@ export async function loadApp(spec: string, { cwd }: { cwd: string }): Promise<L
   const shown = shownPath(file, cwd);
   const exported = await imported(file, cwd);
   const { name, app } = chosen(appsIn(exported), { shown, wanted, exported: Object.keys(exported) });
-  requireEndpoints(described(app, { shown, name, cwd }), `${shown}#${name}`);
+  requireDescribable(app, { shown, name, cwd });
   return { app, file, name };
 }
 
@@ -124,33 +123,17 @@ function chosen(
   );
 }
 
-function described(app: AppClass, about: { shown: string; name: string; cwd: string }): AppDescription {
+/** Makes an instance, as the host will: no endpoints, two under one path, or a field that fails is better known now. */
+function requireDescribable(app: AppClass, about: { shown: string; name: string; cwd: string }): void {
   try {
-    return describeApp(app);
+    describeApp(app);
   } catch (thrown) {
-    if (thrown instanceof FlambeauError && thrown.code !== "APP_INVALID") throw thrown;
     const error = toError(thrown);
-    const place = placeInStack(error, about.cwd);
-    const where = place === null ? `${about.shown}#${about.name}` : `${about.name}, ${place}`;
-    throw invalid(
-      `${where}: ${error.message}${thrown instanceof FlambeauError ? "" : "; an App must be constructible without Python"}`,
-      thrown,
-    );
-  }
-}
-
-function requireEndpoints({ endpoints }: AppDescription, shown: string): void {
-  if (endpoints.length === 0) {
-    throw invalid(
-      `${shown} has no endpoints; add a field such as \`run = endpoint("/", { input, output }, async (input) => …)\``,
-    );
-  }
-  const byPath = new Map<string, string>();
-  for (const { path, name } of endpoints) {
-    const before = byPath.get(path);
-    if (before !== undefined)
-      throw invalid(`${shown}: ${before} and ${name} both have the path ${path}; give one of them another`);
-    byPath.set(path, name);
+    if (thrown instanceof FlambeauError) {
+      throw thrown.code === "APP_INVALID" ? invalid(`${about.shown}: ${error.message}`, thrown) : thrown;
+    }
+    const place = placeInStack(error, about.cwd) ?? about.shown;
+    throw invalid(`${place}: new ${about.name}() failed: ${error.name}: ${error.message}`, thrown);
   }
 }
 

@@ -1,0 +1,149 @@
+// endpoint(): a class field that says path, schemas and what runs. Types of the handler come from the schemas; a field that the
+// output schema does not have is a compile error. Knows no HTTP and no queue.
+import type { z } from "zod";
+import { FlambeauError, InputError, toError } from "../errors.ts";
+import { type Context, currentContext, detachedContext, runDetached } from "./context.ts";
+import type { EndpointMode } from "./description.ts";
+import { parseInput } from "./parse-input.ts";
+
+type Path = `/${string}`;
+
+/** The handler on parsed input. Also marks endpoint fields, across two copies of the package. */
+const HANDLE: unique symbol = Symbol.for("flambeau.endpoint.handle");
+
+export interface Endpoint<I extends z.ZodType, O extends z.ZodType, M extends EndpointMode, P extends string = string> {
+  readonly mode: M;
+  readonly path: P;
+  readonly input: I;
+  readonly output: O;
+  /** Milliseconds after which a request is cancelled with TIMEOUT. */
+  readonly timeoutMs: number | undefined;
+  /**
+   * In-process call, validated as over the wire. Inside a request it belongs to that request.
+   * @throws InputError INPUT_INVALID or OUTPUT_INVALID, and whatever the handler throws
+   */
+  run(
+    input: z.input<I>,
+    options?: { signal?: AbortSignal },
+  ): M extends "unary" ? Promise<z.output<O>> : AsyncIterable<z.output<O>>;
+}
+export type AnyEndpoint = Endpoint<z.ZodType, z.ZodType, EndpointMode>;
+
+/** Every key of Given that Wanted does not have becomes `never`. */
+type Exact<Wanted, Given> = Given &
+  (Wanted extends object ? { [K in Exclude<keyof Given, keyof Wanted>]: never } : unknown);
+
+interface UnarySchemas<I, O> {
+  input: I;
+  output: O;
+  timeoutMs?: number;
+}
+interface StreamSchemas<I, O> {
+  input: I;
+  yields: O;
+  timeoutMs?: number;
+}
+
+/**
+ * An endpoint that answers once.
+ * @param path under which it is served, `/` for the main one
+ */
+export function endpoint<const P extends Path, I extends z.ZodType, O extends z.ZodType, R extends z.input<O>>(
+  path: P,
+  schemas: UnarySchemas<I, O>,
+  run: (input: z.output<I>, context: Context) => Promise<Exact<z.input<O>, R>>,
+): Endpoint<I, O, "unary", P>;
+/** An endpoint that yields as it goes; the handler is an async generator (a method, as arrows cannot be generators). */
+export function endpoint<const P extends Path, I extends z.ZodType, O extends z.ZodType>(
+  path: P,
+  schemas: StreamSchemas<I, O>,
+  run: (input: z.output<I>, context: Context) => AsyncIterable<z.input<O>>,
+): Endpoint<I, O, "stream", P>;
+export function endpoint(
+  path: Path,
+  schemas: UnarySchemas<z.ZodType, z.ZodType> | StreamSchemas<z.ZodType, z.ZodType>,
+  run: (input: never, context: Context) => Promise<unknown> | AsyncIterable<unknown>,
+): AnyEndpoint {
+  if (!path.startsWith("/"))
+    throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): the path must start with a slash`);
+  const isStream = "yields" in schemas;
+  const output = isStream ? schemas.yields : schemas.output;
+  const invoke = run as (input: unknown, context: Context) => unknown;
+  const handle = (input: unknown, context: Context): unknown =>
+    isStream ? yieldChecked(output, invoke(input, context)) : answerChecked(output, invoke(input, context));
+  const made = {
+    mode: isStream ? ("stream" as const) : ("unary" as const),
+    path,
+    input: schemas.input,
+    output,
+    timeoutMs: schemas.timeoutMs,
+    run: (input: unknown, options: { signal?: AbortSignal } = {}) =>
+      isStream ? runStream(made, input, options) : runUnary(made, input, options),
+    [HANDLE]: handle,
+  };
+  // The overloads above tie mode and result together; the implementation cannot say that.
+  return made as unknown as AnyEndpoint;
+}
+
+export function isEndpoint(value: unknown): value is AnyEndpoint {
+  return typeof value === "object" && value !== null && HANDLE in value;
+}
+
+/**
+ * Runs the handler on input that has been parsed already (parsing twice would apply transforms twice).
+ * @returns of a unary endpoint a promise of the checked output, of a stream an async iterable of checked chunks
+ */
+export function handleParsed(endpoint: AnyEndpoint, input: unknown, context: Context): unknown {
+  return (endpoint as unknown as Handled)[HANDLE](input, context);
+}
+
+interface Handled {
+  readonly input: z.ZodType;
+  readonly [HANDLE]: (input: unknown, context: Context) => unknown;
+}
+
+async function runUnary(endpoint: Handled, input: unknown, options: { signal?: AbortSignal }): Promise<unknown> {
+  const parsed = parseInput(endpoint.input, input);
+  const context = currentContext();
+  const body = async (given: Context): Promise<unknown> => endpoint[HANDLE](parsed, given);
+  return context !== undefined && options.signal === undefined ? body(context) : runDetached(body, options);
+}
+
+async function* runStream(
+  endpoint: Handled,
+  input: unknown,
+  options: { signal?: AbortSignal },
+): AsyncIterable<unknown> {
+  const parsed = parseInput(endpoint.input, input);
+  const context = currentContext() ?? detachedContext(options);
+  for await (const chunk of endpoint[HANDLE](parsed, context) as AsyncIterable<unknown>) {
+    options.signal?.throwIfAborted();
+    yield chunk;
+  }
+}
+
+async function answerChecked(schema: z.ZodType, answer: unknown): Promise<unknown> {
+  return parseOutput(schema, await answer);
+}
+
+async function* yieldChecked(schema: z.ZodType, chunks: unknown): AsyncIterable<unknown> {
+  for await (const chunk of chunks as AsyncIterable<unknown>) yield await parseOutput(schema, chunk);
+}
+
+/** @throws InputError OUTPUT_INVALID with the paths of the fields */
+export async function parseOutput(schema: z.ZodType, output: unknown): Promise<unknown> {
+  let parsed: z.ZodSafeParseResult<unknown>;
+  try {
+    parsed = await schema.safeParseAsync(output);
+  } catch (thrown) {
+    throw new InputError("OUTPUT_INVALID", [{ path: [], message: toError(thrown).message }]);
+  }
+  if (parsed.success) return parsed.data;
+  throw new InputError(
+    "OUTPUT_INVALID",
+    parsed.error.issues.map((issue) => ({
+      path: issue.path.map((key) => (typeof key === "symbol" ? String(key) : key)),
+      message: issue.message,
+    })),
+  );
+}

@@ -1,0 +1,218 @@
+// One live app: its environment, its worker, the App object that setup() filled, and what Python tells about the work that runs.
+// A generation: when its worker is gone it is done, and host.ts makes another.
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
+import { type App, type AppClass, appInternals, type Device, endpointsOf } from "../app/app.ts";
+import { type ContextSink, type RequestFrame, runRequest } from "../app/context.ts";
+import type { AnyEndpoint } from "../app/endpoint.ts";
+import type { FileStore } from "../app/files.ts";
+import type { PyExpr } from "../bridge/stub-types.ts";
+import type { Settings } from "../config.ts";
+import { cancelled, FlambeauError, toError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { provision } from "../workers/environment.ts";
+import { inheritedEnvironment } from "../workers/inherited.ts";
+import { Worker } from "../workers/worker.ts";
+import type { PhaseTiming } from "./contract.ts";
+import { parseWorkerEvent } from "./worker-event.ts";
+
+export interface InstanceOptions {
+  readonly settings: Settings;
+  readonly logger: Logger;
+  readonly files: FileStore;
+  /** The app's own file: its folder can be imported from in Python. */
+  readonly file?: string;
+  /** Threads of the numeric libraries; null leaves the choice to them. */
+  readonly threads?: number | null;
+  onTiming?(timing: PhaseTiming): void;
+}
+
+/** Where what Python says of one request goes. */
+export interface InstanceSink extends ContextSink {
+  line(source: "stdout" | "stderr", line: string): void;
+}
+
+export class Instance {
+  readonly app: App;
+  readonly worker: Worker;
+  readonly #options: InstanceOptions;
+  readonly #sinks: Map<number, InstanceSink>;
+  #isGone = false;
+
+  private constructor(app: App, worker: Worker, options: InstanceOptions, sinks: Map<number, InstanceSink>) {
+    this.app = app;
+    this.worker = worker;
+    this.#options = options;
+    this.#sinks = sinks;
+    void worker.exited.then(() => {
+      this.#isGone = true;
+    });
+  }
+
+  /**
+   * Provisions, starts, sets up.
+   * @throws FlambeauError of any environment code; BAD_PYTHON; SETUP_FAILED with the cause; WORKER_EXITED; CANCELLED
+   */
+  static async start(
+    appClass: AppClass,
+    options: InstanceOptions,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<Instance> {
+    const { settings, logger } = options;
+    const timed = phases(options);
+    const python = appClass.python ?? settings.python;
+    const request = { requirements: appClass.requirements, python };
+    const abort = signal === undefined ? {} : { signal };
+    const environment = await timed("environment", () => provision(request, { settings, logger, ...abort }));
+    const app = new appClass();
+    const { session, setDevice } = appInternals(app);
+    const sinks = new Map<number, InstanceSink>();
+    const setupSink = logSink(logger);
+    const worker = await timed("python", () =>
+      Worker.start(
+        {
+          python: environment.python,
+          environment: inheritedEnvironment(settings.environment, appClass.environment),
+          paths: options.file === undefined ? [] : [dirname(options.file)],
+          threads: options.threads ?? null,
+          session,
+          onLine: (source, line) => lineSink(sinks, setupSink).line(source, line),
+          onEvent: (tag, event) => deliver(event, sinks.get(tag) ?? setupSink, logger),
+          onUnseen: (error) => logger.warn(`A call to Python that nobody awaited failed: ${error.message}`),
+        },
+        abort,
+      ),
+    );
+    const instance = new Instance(app, worker, options, sinks);
+    try {
+      setDevice(await deviceFor(appClass, app, logger));
+      await timed("setup", () => instance.#setup(signal));
+      return instance;
+    } catch (thrown) {
+      await worker.stop();
+      throw setupError(appClass, thrown, signal);
+    }
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  endpoint(name: string): AnyEndpoint | undefined {
+    return endpointsOf(this.app).get(name);
+  }
+
+  /** Runs `body` as a request on this worker; what Python reports of it goes to the sink. */
+  async run<R>(
+    request: { id: string; signal: AbortSignal; sink: InstanceSink },
+    body: Parameters<typeof runRequest<R>>[1],
+  ): Promise<R> {
+    let tag = 0;
+    const frame: RequestFrame = {
+      requestId: request.id,
+      signal: request.signal,
+      sink: request.sink,
+      files: this.#options.files,
+      scopes: this.worker.channel.scopes,
+      onTag: (given) => {
+        tag = given;
+        this.#sinks.set(given, request.sink);
+      },
+    };
+    try {
+      return await runRequest(frame, body);
+    } finally {
+      this.#sinks.delete(tag);
+    }
+  }
+
+  /** teardown(), then the worker. */
+  async stop(): Promise<void> {
+    if (!this.#isGone) {
+      const sink = logSink(this.#options.logger);
+      const request = { id: "teardown", signal: new AbortController().signal, sink };
+      await this.run(request, () => this.app.teardown()).catch((thrown: unknown) => {
+        this.#options.logger.warn(`teardown() failed: ${toError(thrown).message}`);
+      });
+    }
+    await this.worker.stop();
+  }
+
+  async #setup(signal: AbortSignal | undefined): Promise<void> {
+    const sink = logSink(this.#options.logger);
+    const request = { id: "setup", signal: signal ?? new AbortController().signal, sink };
+    await this.run(request, () => this.app.setup());
+    sink.finish();
+  }
+}
+
+/** Times each phase and says so. */
+function phases({ onTiming }: InstanceOptions): <R>(phase: string, body: () => Promise<R>) => Promise<R> {
+  return async (phase, body) => {
+    const started = performance.now();
+    const result = await body();
+    onTiming?.({ phase, seconds: (performance.now() - started) / 1000 });
+    return result;
+  };
+}
+
+/** One run at a time per worker: lines that Python prints belong to the newest request, or to setup. */
+function lineSink(sinks: ReadonlyMap<number, InstanceSink>, otherwise: InstanceSink): InstanceSink {
+  return [...sinks.values()].at(-1) ?? otherwise;
+}
+
+function deliver(event: unknown, sink: InstanceSink, logger: Logger): void {
+  const known = parseWorkerEvent(event);
+  if (known === undefined) return logger.debug(`Python sent an event of an unknown kind: ${JSON.stringify(event)}`);
+  if (known.kind === "progress") sink.progress(known.step, known.total, known.stage);
+  else if (known.kind === "log") sink.log(known.message);
+  else logger.info(known.message);
+}
+
+/** Outside of requests: progress is a wait that people see, prints are log lines. */
+function logSink(logger: Logger): InstanceSink & { finish(): void } {
+  let last: { label: string; step: number; total: number | null } | undefined;
+  const finish = (): void => {
+    if (last !== undefined)
+      logger.wait({
+        id: `setup ${last.label}`,
+        label: last.label,
+        done: last.step,
+        total: last.total,
+        unit: "steps",
+        finished: true,
+      });
+    last = undefined;
+  };
+  return {
+    progress: (step, total, stage) => {
+      const label = stage ?? "warm-up";
+      if (last !== undefined && last.label !== label) finish();
+      last = { label, step, total };
+      logger.wait({ id: `setup ${label}`, label, done: step, total, unit: "steps" });
+      if (total !== null && step >= total) finish();
+    },
+    log: (message) => logger.info(message),
+    line: (source, line) => logger.debug(`${source}: ${line}`),
+    finish,
+  };
+}
+
+/** What `this.device` says. Only a machine that shows a sign of a GPU is asked through torch, which takes seconds to import. */
+async function deviceFor(appClass: AppClass, app: App, logger: Logger): Promise<Device> {
+  if (appClass.machineType !== "GPU") return "cpu";
+  const mayHaveCuda = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"].some((path) => existsSync(path));
+  const mayHaveMps = process.platform === "darwin" && process.arch === "arm64";
+  const probe = app.py.import("flambeau.devices").$get("best") as PyExpr;
+  const device = mayHaveCuda || mayHaveMps ? await probe().$string() : "cpu";
+  if (device === "cuda" || device === "mps") return device;
+  logger.info(`${appClass.name} asks for a GPU and this machine has none: it runs on the CPU.`);
+  return "cpu";
+}
+
+function setupError(appClass: AppClass, thrown: unknown, signal: AbortSignal | undefined): Error {
+  if (signal?.aborted) return cancelled(signal.reason, `The start of ${appClass.name}`);
+  const error = toError(thrown);
+  if (error instanceof FlambeauError && ["WORKER_EXITED", "MODEL_UNREACHABLE"].includes(error.code)) return error;
+  return new FlambeauError("SETUP_FAILED", `setup() of ${appClass.name} failed: ${error.message}`, { cause: error });
+}

@@ -1,0 +1,91 @@
+// Image: a PIL picture as a file that can be served. Raw pixels come over the wire as an attachment and are encoded here, so
+// Python is free again while sharp works. Knows PIL and sharp; where the file goes is the request's FileStore.
+import sharp from "sharp";
+import { z } from "zod";
+import { currentFrame } from "../app/context.ts";
+import type { PyLike } from "../bridge/stub-types.ts";
+import { limits } from "../config.ts";
+import { FlambeauError } from "../errors.ts";
+
+const ImageSchema = z
+  .object({
+    url: z.string().meta({ description: "Where the picture can be read." }),
+    width: z.int().meta({ description: "Pixels." }),
+    height: z.int().meta({ description: "Pixels." }),
+    content_type: z.string().meta({ description: "Media type.", examples: ["image/png"] }),
+    file_name: z.string(),
+    file_size: z.int().meta({ description: "Bytes." }),
+  })
+  .meta({ id: "Image" });
+export type ImageOutput = z.output<typeof ImageSchema>;
+
+export interface ImageOptions {
+  readonly format?: "png" | "jpeg" | "webp";
+  /** 1 to 100, for jpeg and webp; 95 and 90 by default. */
+  readonly quality?: number;
+  /** As a data URI in `url` instead of a stored file. */
+  readonly inline?: boolean;
+}
+
+const Pixels = z.object({
+  width: z.int().min(1, "the picture has no width"),
+  height: z.int().min(1, "the picture has no height"),
+  channels: z.union([z.literal(1), z.literal(3), z.literal(4)]),
+  data: z.instanceof(Uint8Array),
+});
+
+/** zlib level 1: pictures of a model hardly shrink further, and level 9 takes ten times as long. */
+const PNG_LEVEL = 1;
+const QUALITY = { jpeg: 95, webp: 90 } as const;
+
+export const Image = {
+  /** The JSON of a picture in an output. */
+  schema: ImageSchema,
+
+  /**
+   * Encodes a PIL image and keeps it.
+   * @param image a PIL image; modes other than L, RGB and RGBA are converted
+   * @throws FlambeauError TOO_LARGE, DISK_FULL; PyError when it is not a PIL image; CANCELLED
+   */
+  async fromPil(image: PyLike | undefined, options: ImageOptions = {}): Promise<ImageOutput> {
+    if (image === undefined) {
+      throw new FlambeauError(
+        "NOT_SENDABLE",
+        "Image.fromPil: expected a PIL image, got undefined: the list of pictures was empty",
+      );
+    }
+    const pixels = Pixels.parse(await (image as unknown as { $pixels(): Promise<unknown> }).$pixels());
+    const format = options.format ?? "png";
+    const bytes = await encode(pixels, format, options.quality);
+    const contentType = `image/${format}`;
+    const extension = format === "jpeg" ? "jpg" : format;
+    const size = { width: pixels.width, height: pixels.height, content_type: contentType, file_size: bytes.length };
+    const frame = currentFrame();
+    if (options.inline === true || frame === undefined) {
+      return {
+        url: `data:${contentType};base64,${bytes.toString("base64")}`,
+        file_name: `image.${extension}`,
+        ...size,
+      };
+    }
+    const stored = await frame.files.put(bytes, { contentType, extension }, { signal: frame.signal });
+    return { url: stored.url, file_name: stored.fileName, ...size };
+  },
+};
+
+async function encode(
+  { width, height, channels, data }: z.output<typeof Pixels>,
+  format: "png" | "jpeg" | "webp",
+  quality?: number,
+): Promise<Buffer> {
+  if (width * height > limits.imagePixels) {
+    throw new FlambeauError(
+      "TOO_LARGE",
+      `The picture has ${width * height} pixels; at most ${limits.imagePixels} are encoded.`,
+    );
+  }
+  const raw = sharp(data, { raw: { width, height, channels } });
+  if (format === "png") return raw.png({ compressionLevel: PNG_LEVEL }).toBuffer();
+  const options = { quality: quality ?? QUALITY[format] };
+  return format === "jpeg" ? raw.jpeg(options).toBuffer() : raw.webp(options).toBuffer();
+}

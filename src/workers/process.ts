@@ -1,0 +1,142 @@
+// One Python process: started in a group of its own, with the channel on fd 3, its output drained, and no way to outlive the host:
+// the kernel kills it with its parent (python/flambeau/__main__.py), a reaper kills what it had started.
+// Knows the channel's stream and not what travels on it.
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Duplex, Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { FlambeauError } from "../errors.ts";
+import { Lines } from "./lines.ts";
+
+export interface ProcessOptions {
+  /** Absolute path of the interpreter. */
+  readonly python: string;
+  /** The whole environment of the process. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly limits: { readonly logLineBytes: number; readonly stderrTailLines: number };
+  onLine(source: "stdout" | "stderr", line: string): void;
+}
+
+export interface ProcessExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderrTail: readonly string[];
+}
+
+/** How long the last lines may take to arrive after the process itself is gone. */
+const TAIL_MS = 40;
+/** Ends its group as soon as the host is gone: the write end of its stdin closes with the host, however that dies. */
+const REAPER = 'read -r word || kill -KILL -- "-$1"';
+const BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from flambeau.__main__ import main; main()";
+
+export class PythonProcess implements AsyncDisposable {
+  readonly pid: number;
+  /** fd 3. */
+  readonly stream: Duplex;
+  /** Never rejects. */
+  readonly exited: Promise<ProcessExit>;
+  readonly #child: ChildProcess;
+  readonly #reaper: ChildProcess;
+  #exit: ProcessExit | undefined;
+
+  private constructor(child: ChildProcess & { readonly pid: number }, options: ProcessOptions) {
+    this.#child = child;
+    this.pid = child.pid;
+    const [, stdout, stderr, channel] = child.stdio;
+    this.stream = channel as Duplex;
+    const out = new Lines(stdout as Readable, options.limits, (line) => options.onLine("stdout", line));
+    const err = new Lines(stderr as Readable, options.limits, (line) => options.onLine("stderr", line));
+    this.#reaper = spawn("/bin/sh", ["-c", REAPER, "flambeau-reaper", String(child.pid)], {
+      stdio: ["pipe", "ignore", "ignore"],
+      detached: true,
+      env: {},
+    });
+    this.#reaper.on("error", () => {});
+    this.#reaper.stdin?.on("error", () => {});
+    this.#reaper.unref();
+    // `exit` and not the end of the streams: a forked grandchild can hold those open long after the process is gone.
+    this.exited = new Promise((resolve) => {
+      child.once("exit", (code, signal) => {
+        this.#killGroup("SIGKILL");
+        this.#reaper.stdin?.end("done\n");
+        const wait = new Promise((done) => setTimeout(done, TAIL_MS));
+        void Promise.race([Promise.all([out.ended, err.ended]), wait]).then(() => {
+          this.#exit = { code, signal, stderrTail: err.tail };
+          resolve(this.#exit);
+        });
+      });
+    });
+  }
+
+  /**
+   * Starts the interpreter; the worker greets on the channel.
+   * @throws FlambeauError BAD_PYTHON when it cannot be executed, UNSUPPORTED_PLATFORM on Windows
+   */
+  static async start(options: ProcessOptions): Promise<PythonProcess> {
+    if (process.platform === "win32") {
+      throw new FlambeauError(
+        "UNSUPPORTED_PLATFORM",
+        "Flambeau does not run on Windows yet; use WSL 2, Linux or macOS.",
+      );
+    }
+    const arguments_ = ["-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", BOOT, fileURLToPath(pythonRoot())];
+    const child = spawn(options.python, arguments_, {
+      stdio: ["ignore", "pipe", "pipe", "pipe"],
+      detached: true,
+      env: options.environment,
+      ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    });
+    await new Promise<void>((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", (cause) => {
+        reject(
+          new FlambeauError(
+            "BAD_PYTHON",
+            `${options.python} cannot be started: ${cause.message}. Check the path and its permissions.`,
+            { cause },
+          ),
+        );
+      });
+    });
+    if (!hasPid(child)) throw new FlambeauError("BAD_PYTHON", `${options.python} started without a process id.`);
+    return new PythonProcess(child, options);
+  }
+
+  /** While something is open the host stays; otherwise it may end by itself, and the worker follows. */
+  hold(isHeld: boolean): void {
+    const [, stdout, stderr] = this.#child.stdio;
+    for (const part of [this.#child, stdout, stderr, this.stream]) {
+      const counted = part as { ref?(): void; unref?(): void } | null | undefined;
+      if (isHeld) counted?.ref?.();
+      else counted?.unref?.();
+    }
+    (this.#reaper.stdin as { unref?(): void } | null)?.unref?.();
+  }
+
+  /** The process and everything in its group. */
+  kill(signal: NodeJS.Signals = "SIGKILL"): void {
+    if (this.#exit === undefined) this.#killGroup(signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
+    await this.exited;
+  }
+
+  #killGroup(signal: NodeJS.Signals): void {
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // ESRCH: nobody is left in the group.
+    }
+  }
+}
+
+/** The folder that holds the `flambeau` package: beside src/ in the repository and beside dist/ in the npm package. */
+export function pythonRoot(): URL {
+  return new URL("../../python/", import.meta.url);
+}
+
+function hasPid(child: ChildProcess): child is ChildProcess & { readonly pid: number } {
+  return child.pid !== undefined;
+}
