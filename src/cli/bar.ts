@@ -117,7 +117,8 @@ function measures(track: Track, nowMs: number): string[] {
   const parts: string[] = [];
   if (rate !== null) parts.push(rateText(rate, track.wait.unit));
   if (left !== null) parts.push(`${leftText(left)} left`);
-  if (parts.length === 0) parts.push(leftText(Math.floor((nowMs - track.startedMs) / 1000)));
+  const seconds = Math.floor((nowMs - track.startedMs) / 1000);
+  if (parts.length === 0 && seconds > 0) parts.push(leftText(seconds));
   return parts;
 }
 

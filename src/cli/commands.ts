@@ -1,11 +1,11 @@
 // The commands with everything real in their hands: settings, terminal, signals, host.
 // main.ts imports this only when a command runs.
-import type { AppClass } from "../app/app.ts";
 import { readSettings, type Settings } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { interruptOf } from "./interrupt.ts";
 import type { ExitCode } from "./outcomes.ts";
 import type { OwnFlags } from "./own-flags.ts";
+import type { CreateHost } from "./run.ts";
 import { Terminal } from "./terminal.ts";
 
 interface Session {
@@ -19,13 +19,13 @@ export function runCommand(spec: string, argv: readonly string[], own: Partial<O
   const verbose = own.verbose === true || argv.includes("--verbose");
   return inSession({ verbose, whenStopped: 130 }, async ({ settings, terminal, signal, print }) => {
     const cwd = process.cwd();
-    const { app, description } = await loaded(spec, cwd);
+    const app = await loaded(spec, cwd);
     const { run } = await import("./run.ts");
     const createHost = await hostFactory();
     const columns = process.stdout.columns ?? 100;
     const nowMs = () => performance.now();
     const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
-    await run({ app, description, spec, argv, own }, parts, { signal });
+    await run({ ...app, spec, argv, own }, parts, { signal });
   });
 }
 
@@ -40,18 +40,14 @@ export function serveCommand(spec: string, flags: ServeFlags): Promise<ExitCode>
   return inSession(
     { verbose: flags.verbose === true, whenStopped: 0 },
     async ({ settings, terminal, signal, print }) => {
-      const { app, description } = await loaded(spec, process.cwd());
+      const app = await loaded(spec, process.cwd());
       const { serve } = await import("./serve.ts");
       const createHost = await hostFactory();
       const address = {
         ...(flags.host !== undefined && { host: flags.host }),
         ...(flags.port !== undefined && { port: portOf(flags.port) }),
       };
-      await serve(
-        { app, description },
-        { createHost, settings: { ...settings, ...address }, logger: terminal, print },
-        { signal },
-      );
+      await serve(app, { createHost, settings: { ...settings, ...address }, logger: terminal, print }, { signal });
     },
   );
 }
@@ -96,13 +92,13 @@ async function inSession(
 
 async function loaded(spec: string, cwd: string) {
   const [{ loadApp }, { describeApp }] = await Promise.all([import("../host/load-app.ts"), import("../app/app.ts")]);
-  const { app } = await loadApp(spec, { cwd });
-  return { app, description: describeApp(app) };
+  const { app, file } = await loadApp(spec, { cwd });
+  return { app, file, description: describeApp(app) };
 }
 
-async function hostFactory() {
+async function hostFactory(): Promise<CreateHost> {
   const { createHost } = await import("../host/host.ts");
-  return (app: AppClass, options: Parameters<typeof createHost>[1]) => createHost(app, options);
+  return createHost;
 }
 
 async function envParts({ settings, print }: Session) {

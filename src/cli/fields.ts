@@ -211,8 +211,13 @@ export function explanation(field: Field): string {
     field.kind.kind === "choice" && placeholder(field.kind) === "<choice>"
       ? `one of ${field.kind.values.join(", ")}`
       : "",
-    field.defaultValue === undefined ? "" : `default ${compactJson(field.defaultValue)}`,
+    isNothing(field.defaultValue) ? "" : `default ${compactJson(field.defaultValue)}`,
     field.examples.length === 0 ? "" : `for example ${compactJson(field.examples[0])}`,
   ].filter(Boolean);
   return [field.description, notes.length === 0 ? "" : `(${notes.join("; ")})`].filter(Boolean).join(" ");
+}
+
+/** A default that says no more than that the flag may be left out. */
+function isNothing(value: unknown): boolean {
+  return value === undefined || value === null || (Array.isArray(value) && value.length === 0);
 }

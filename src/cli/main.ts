@@ -88,6 +88,15 @@ function version(): string {
 
 // A reader that closes its end, as `| head` does, is no error of ours.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+// Without this, a wait that nothing can end would end the process in silence.
+const stalled = (): void => {
+  process.stderr.write(
+    "error[INTERNAL]: nothing is left to wait for, yet the command has not ended; this is a defect of Flambeau\n",
+  );
+  process.exit(1);
+};
+process.once("beforeExit", stalled);
 process.exitCode = await main(process.argv.slice(2));
+process.off("beforeExit", stalled);
 // Output still on its way is written first; an app's forgotten timer or socket does not keep the command from ending.
 setTimeout(() => process.exit(), EXIT_GRACE_MS).unref();

@@ -66,7 +66,10 @@ function block(error: Error, options: ReportOptions): string {
     error instanceof InputError || issuesOf(error) !== undefined
       ? issueText(issuesOf(error) ?? [])
       : indented(error.message);
-  return [`${heading(error.code, options)} ${said}`, ...whereLines(error, options)].join("\n");
+  return [
+    `${heading(error.code, options)}${said.startsWith("\n") ? "" : " "}${said}`,
+    ...whereLines(error, options),
+  ].join("\n");
 }
 
 function causeBlock(error: Error, options: ReportOptions): string {

@@ -20,7 +20,10 @@ import { type OwnFlags, RESERVED_FLAGS, RUN_DEFAULTS } from "./own-flags.ts";
 import { RequestFailedError } from "./report.ts";
 import { kebab, secondsText } from "./words.ts";
 
-export type CreateHost = (app: AppClass, options: { settings: Settings; logger: Logger; files?: FileStore }) => Host;
+export type CreateHost = (
+  app: AppClass,
+  options: { settings: Settings; logger: Logger; file: string; files?: FileStore },
+) => Host;
 
 type RequestEvent = ReturnType<Host["submit"]> extends AsyncIterable<infer Event> ? Event : never;
 
@@ -39,6 +42,8 @@ export interface RunParts extends InputSources {
 export interface RunRequest {
   readonly app: AppClass;
   readonly description: AppDescription;
+  /** The file that the class came from, absolute. */
+  readonly file: string;
   /** As typed: `examples/text-to-image.ts`. */
   readonly spec: string;
   /** Everything after it. */
@@ -60,7 +65,12 @@ export async function run(request: RunRequest, parts: RunParts, { signal }: { si
   const endpoint = endpointOf(request);
   const { own, input } = await inputOf(request, endpoint, parts, signal);
   const files = new OutputFolder(resolve(parts.cwd, own.out), kebab(endpoint.name));
-  await using host = parts.createHost(request.app, { settings: parts.settings, logger: parts.logger, files });
+  await using host = parts.createHost(request.app, {
+    settings: parts.settings,
+    logger: parts.logger,
+    file: request.file,
+    files,
+  });
   await host.start({ signal });
   const result = await carriedOut(host, { endpoint, input }, parts, signal);
   printOutput(result, { json: own.json, files, cwd: parts.cwd, print: parts.print });

@@ -20,6 +20,8 @@ export interface ServeParts {
 export interface ServeRequest {
   readonly app: AppClass;
   readonly description: AppDescription;
+  /** The file that the class came from, absolute. */
+  readonly file: string;
 }
 
 /**
@@ -32,7 +34,7 @@ export async function serve(
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
   const { settings, logger, print } = parts;
-  await using host = parts.createHost(request.app, { settings, logger });
+  await using host = parts.createHost(request.app, { settings, logger, file: request.file });
   const url = await host.listen({ port: settings.port, host: settings.host }).catch((cause: unknown) => {
     throw unlistenable(cause, settings);
   });

@@ -149,7 +149,8 @@ export class Terminal implements Logger, Disposable {
     }
     const nowMs = this.#clock.nowMs();
     // The last column stays free: some terminals wrap as soon as it is written.
-    const columns = Math.max(20, (this.#stream.columns ?? 80) - 1);
+    // A terminal of unknown width says 0.
+    const columns = Math.max(20, (this.#stream.columns || 80) - 1);
     const newest = [...this.#waits.values()].slice(-limits.barsMax);
     const lines = newest.map(({ track }) => barLine(track, nowMs, columns));
     const hidden = this.#waits.size - newest.length;
