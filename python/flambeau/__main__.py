@@ -1,0 +1,85 @@
+"""The worker's start: claim the wire, make sure we die with the host, say hello, serve. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import os
+import signal
+import sys
+from typing import Any
+
+from flambeau import context, stdio
+from flambeau.callbacks import Callbacks
+from flambeau.channel import EXIT_PROTOCOL, Channel
+from flambeau.codec import Encoder
+from flambeau.dispatch import Dispatcher
+from flambeau.frames import FrameReader, FrameWriter, WireClosed
+from flambeau.interrupts import Gate
+from flambeau.jobs import Inbox, Running
+from flambeau.objects import Objects
+from flambeau.protocol import EVENT, ProtocolError
+from flambeau.resolve import Resolver
+
+EXIT_USAGE = 64  # EX_USAGE of sysexits.h
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main() -> None:
+    """Serves one host until it says SHUTDOWN or goes away. Expects a socket as file descriptor 3."""
+    try:
+        fd = stdio.claim_wire()
+    except OSError as error:
+        stdio.complain(str(error))
+        raise SystemExit(EXIT_USAGE) from None
+    wire = FrameWriter(fd)
+    stdio.close_in_children(fd, wire.close)
+    stdio.settle_streams()
+    stdio.die_with_parent()
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+    serve(fd, wire)
+
+
+def serve(fd: int, wire: FrameWriter) -> None:
+    """Puts the parts together and runs them on this thread, the main one."""
+    inbox, running, objects = Inbox(), Running(), Objects()
+    gate = Gate(running)
+    channel = Channel(FrameReader(fd), wire, inbox, running, gate)
+    try:
+        setup = channel.greet()
+    except (ProtocolError, WireClosed, OSError, ValueError) as error:
+        stdio.complain(str(error))
+        raise SystemExit(EXIT_PROTOCOL) from None
+    apply_setup(setup)
+    attachment_ids = itertools.count(1)
+
+    def next_attachment() -> int:
+        return next(attachment_ids)
+
+    callbacks = Callbacks(wire, objects, gate, next_attachment)
+    dispatcher = Dispatcher(wire, inbox, running, objects, gate)
+    shown = context.Context(running, gate, lambda tag, event: wire.send(EVENT, tag, Encoder(next_attachment).encode(event)))
+    context.install(shown)
+    dispatcher.attach(shown, Resolver(objects, callbacks.function), callbacks, next_attachment)
+    gate.install()
+    channel.start(objects, callbacks)
+    dispatcher.serve()
+
+
+def apply_setup(setup: dict[str, Any]) -> None:
+    """`paths` in front of sys.path in their order, `argv0`, and the number of threads for libraries that are imported later."""
+    paths = setup.get("paths")
+    if isinstance(paths, list):
+        sys.path[:0] = [str(path) for path in paths if path not in sys.path]
+    argv0 = setup.get("argv0")
+    if isinstance(argv0, str):
+        sys.argv = [argv0]
+    threads = setup.get("threads")
+    if isinstance(threads, int):
+        for name in THREAD_VARIABLES:
+            os.environ.setdefault(name, str(threads))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tensors, arrays and images in bulk."""

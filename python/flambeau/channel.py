@@ -1,0 +1,271 @@
+"""The I/O thread: owns the reading end of the wire, answers the control plane itself, and hands the rest to the main thread.
+
+Whatever ends this thread ends the process: a worker without a host must not live on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from flambeau import protocol
+from flambeau.callbacks import Callbacks
+from flambeau.codec import Attachment, Decoder, Encoder
+from flambeau.frames import FrameReader, FrameWriter, WireClosed
+from flambeau.interrupts import Gate
+from flambeau.jobs import Inbox, Job, Running
+from flambeau.objects import Failed, Objects
+from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
+from flambeau.stdio import complain
+
+EXIT_PROTOCOL = 76  # EX_PROTOCOL of sysexits.h
+STACK_FRAMES = 200
+
+
+class Channel:
+    """Reads frames for ever. Control (ping, cancel, dump, callback answers) never waits for the main thread."""
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        wire: FrameWriter,
+        inbox: Inbox,
+        running: Running,
+        gate: Gate,
+    ) -> None:
+        self._reader = reader
+        self._wire = wire
+        self._inbox = inbox
+        self._running = running
+        self._gate = gate
+        self._objects: Objects
+        self._callbacks: Callbacks
+        # Attachments under way, and for each what to do when it is whole.
+        self._filling: dict[int, tuple[Attachment, Callable[[], None]]] = {}
+        self._newest_call = 0
+        # Control overtakes: a cancel may be here before its call.
+        self._cancelled_early: set[int] = set()
+        self._handlers: dict[int, Callable[[int, int, bytes | bytearray], None]] = {
+            protocol.CALL: self._on_call,
+            protocol.CANCEL: self._on_cancel,
+            protocol.RELEASE: self._on_release,
+            protocol.PING: self._on_ping,
+            protocol.RETURN: self._on_return,
+            protocol.SHUTDOWN: self._on_shutdown,
+            protocol.DUMP: self._on_dump,
+        }
+
+    def greet(self) -> dict[str, Any]:
+        """Exchanges HELLO, on the main thread before anything else; the host's setup. Raises ProtocolError or WireClosed."""
+        version = ".".join(str(part) for part in sys.version_info[:3])
+        hello = {
+            "protocol": protocol.PROTOCOL_NAME,
+            "version": protocol.PROTOCOL_VERSION,
+            "pid": os.getpid(),
+            "python": version,
+            "executable": sys.executable,
+            "platform": sys.platform,
+        }
+        self._send(protocol.HELLO, 0, hello)
+        length, kind, _lane, _id = protocol.read_header(self._reader.read(protocol.HEADER.size))
+        answer = Decoder().decode(self._reader.read(length)) if kind == protocol.HELLO else None
+        if not isinstance(answer, dict) or answer.get("protocol") != protocol.PROTOCOL_NAME:
+            raise ProtocolError(f"expected the host's hello first, got a frame of type {kind}: {answer!r:.200}")
+        if answer.get("version") != protocol.PROTOCOL_VERSION:
+            raise ProtocolError(
+                f"the host speaks version {answer.get('version')} of the protocol, this worker {protocol.PROTOCOL_VERSION}: "
+                "install the two halves of Flambeau from one release"
+            )
+        setup = answer.get("setup")
+        return setup if isinstance(setup, dict) else {}
+
+    def start(self, objects: Objects, callbacks: Callbacks) -> None:
+        """Begins to read."""
+        self._objects = objects
+        self._callbacks = callbacks
+        threading.Thread(target=self._run, name="flambeau-wire", daemon=True).start()
+
+    def _run(self) -> None:
+        status = 1
+        try:
+            while True:
+                self._one_frame()
+        except WireClosed:
+            status = 0
+        except OSError:
+            status = 0  # a host that dies with unread replies gives ECONNRESET
+        except BaseException as error:
+            complain(f"the wire is broken: {error}")
+            status = EXIT_PROTOCOL
+        finally:
+            end_process(status)
+
+    def _one_frame(self) -> None:
+        length, kind, lane, frame_id = protocol.read_header(self._reader.read(protocol.HEADER.size))
+        if kind == protocol.CHUNK:
+            self._on_chunk(frame_id, length)
+            return
+        body = self._reader.read(length)
+        handler = self._handlers.get(kind)
+        if handler is None:
+            raise ProtocolError(f"frame type {kind} is not known")
+        handler(frame_id, lane, body)
+
+    def _send(self, kind: int, frame_id: int, value: object) -> None:
+        self._wire.send(kind, frame_id, Encoder(_no_attachments).encode(value))
+
+    def _on_call(self, call_id: int, lane: int, body: bytes | bytearray) -> None:
+        self._newest_call = max(self._newest_call, call_id)
+        decoder = Decoder()
+        try:
+            if lane != 0:
+                raise ProtocolError(f"lane {lane} does not exist on this worker; calls run on lane 0")
+            call = _read_call(call_id, decoder, decoder.decode(body))
+        except Exception as error:
+            self._expect(decoder.attachments, lambda: None)  # they come all the same
+            self._refuse(call_id, "ProtocolError", str(error), "PROTOCOL_ERROR")
+            return
+        job = Job(call, awaits_attachments=bool(decoder.attachments))
+        self._expect(decoder.attachments, job.set_ready)
+        if call_id in self._cancelled_early:
+            self._cancelled_early.discard(call_id)
+            self._refuse_cancelled(call_id)
+            return
+        self._inbox.add(job)
+
+    def _refuse(self, call_id: int, kind: str, message: str, code: str) -> None:
+        failure = {"type": f"flambeau.{kind}", "mro": [f"flambeau.{kind}"], "message": message, "traceback": "", "code": code}
+        self._objects.keep_result(call_id, Failed(failure, call_id))
+        self._send(protocol.FAILURE, call_id, failure)
+
+    def _refuse_cancelled(self, call_id: int) -> None:
+        self._refuse(call_id, "CallCancelled", "the call was cancelled before it began", "CANCELLED")
+
+    def _on_cancel(self, call_id: int, _lane: int, _body: bytes | bytearray) -> None:
+        if call_id > self._newest_call:
+            self._cancelled_early.add(call_id)
+            return
+        job = self._inbox.claim(call_id)
+        if job is not None:
+            self._refuse_cancelled(call_id)
+            job.set_ready()
+        elif self._running.cancel(call_id):
+            self._inbox.add(Wake())
+            self._gate.interrupt()
+
+    def _on_release(self, _id: int, _lane: int, body: bytes | bytearray) -> None:
+        self._inbox.add(Release([(object_id, count) for object_id, count in Decoder().decode(body)]))
+
+    def _on_ping(self, frame_id: int, _lane: int, _body: bytes | bytearray) -> None:
+        job = self._running.top
+        running_ms = 0 if job is None else int((time.monotonic() - job.started_s) * 1000)
+        self._send(
+            protocol.PONG,
+            frame_id,
+            {
+                "running": None if job is None else job.call.id,
+                "running_ms": running_ms,
+                "queued": self._inbox.queued,
+                "handles": len(self._objects),
+                "bytes": self._objects.bytes,
+            },
+        )
+
+    def _on_return(self, callback_id: int, _lane: int, body: bytes | bytearray) -> None:
+        decoder = Decoder()
+        ok, value = decoder.decode(body)
+        answer = Return(callback_id, bool(ok), value)
+        self._expect(decoder.attachments, lambda: self._deliver(answer))
+
+    def _deliver(self, answer: Return) -> None:
+        if not self._callbacks.deliver(answer):
+            self._inbox.add(answer)
+
+    def _on_shutdown(self, _id: int, _lane: int, _body: bytes | bytearray) -> None:
+        for job in list(self._running.stack)[:1]:
+            self._running.cancel(job.call.id)
+            self._gate.interrupt()
+        self._inbox.add(Shutdown())
+        time.sleep(protocol.SHUTDOWN_S)
+        os._exit(0)
+
+    def _on_dump(self, frame_id: int, _lane: int, _body: bytes | bytearray) -> None:
+        self._send(protocol.STACK, frame_id, main_stack())
+
+    def _expect(self, attachments: list[Attachment], whole: Callable[[], None]) -> None:
+        """`whole` is called when all of them are here: at once, if there are none."""
+        arrived = _after(len(attachments), whole)
+        if not attachments:
+            whole()
+        for attachment in attachments:
+            if attachment.length == 0:
+                arrived()
+            else:
+                self._filling[attachment.id] = (attachment, arrived)
+
+    def _on_chunk(self, attachment_id: int, length: int) -> None:
+        known = self._filling.get(attachment_id)
+        if known is None:
+            self._reader.read(length)
+            return
+        attachment, arrived = known
+        end = attachment.filled + length
+        if end > attachment.length:
+            raise ProtocolError(f"attachment {attachment_id} was declared with {attachment.length} bytes and has more")
+        self._reader.read_into(memoryview(attachment.data)[attachment.filled : end])
+        attachment.filled = end
+        if end == attachment.length:
+            del self._filling[attachment_id]
+            arrived()
+
+
+def _read_call(call_id: int, decoder: Decoder, body: Any) -> Call:
+    if not isinstance(body, list) or len(body) != 6:
+        raise ProtocolError("the body of CALL is [op, target, path, args, kwargs, tag]")
+    op, target, path, args, kwargs, tag = body
+    args, kwargs = args or [], kwargs or {}
+    if not (type(op) is str and type(path) is list and type(args) is list and type(kwargs) is dict and type(tag) is int):
+        raise ProtocolError("the body of CALL is [op: str, target, path: list, args: list, kwargs: map, tag: int]")
+    return Call(call_id, op, target, path, args, kwargs, tag, tuple(decoder.refs))
+
+
+def _after(count: int, whole: Callable[[], None]) -> Callable[[], None]:
+    """Calls `whole` at the `count`-th call of the function it returns."""
+    left = count
+
+    def one_more() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            whole()
+
+    return one_more
+
+
+def _no_attachments() -> int:
+    raise ProtocolError("control messages have no attachments")
+
+
+def main_stack() -> str:
+    """Where the main thread is, outermost first; reads no source file, so that it works whatever is broken."""
+    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+    lines: list[str] = []
+    while frame is not None and len(lines) < STACK_FRAMES:
+        lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}')
+        frame = frame.f_back
+    return "\n".join(["Main thread (most recent call last):", *reversed(lines)])
+
+
+def end_process(status: int) -> None:
+    """Ends this process and, where the process group is its own, everything that it has started."""
+    try:
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+    finally:
+        os._exit(status)

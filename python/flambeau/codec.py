@@ -1,0 +1,323 @@
+"""Values ⇄ msgpack bytes by the extension types of src/bridge/README.md, attachments set aside.
+
+Runs no user code and knows neither objects nor the wire: what needs either is left as a placeholder for resolve.py.
+"""
+
+from __future__ import annotations
+
+import datetime
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flambeau.packing import ExtType, pack, unpack
+from flambeau.protocol import INLINE_BYTES, MAX_ATTACHMENT_BYTES, MAX_DEPTH, ProtocolError
+
+REF = 1
+PATH = 2
+MODULE = 3
+FILE = 4
+INT = 5
+FLOAT = 6
+TUPLE = 7
+SET = 8
+MAP = 9
+STR = 10
+DATE = 11
+ARRAY = 12
+ATTACH = 13
+HANDLE = 14
+FUNCTION = 15
+SLICE = 16
+UNDEFINED = 17
+ELLIPSIS = 18
+COMPLEX = 19
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A live object, or the result of an earlier call."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class PathOf:
+    """Attributes and items from `target`, followed when the call runs."""
+
+    target: object
+    steps: list[object]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module, imported when first used."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A .py file of the user's."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of the host's."""
+
+    id: int
+    kind: int
+
+
+@dataclass(frozen=True)
+class Array:
+    """Numbers in bulk; `data` is bytes or an Attachment."""
+
+    dtype: str
+    shape: list[int] | None
+    data: object
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What the host is told of an object that stays here: type name, length or None, and flags 1 callable, 2 iterator."""
+
+    id: int
+    type_name: str
+    length: int | None
+    flags: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """A container that can be made only when the placeholders in it are resolved."""
+
+    make: Callable[[Any], object]
+    items: object
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A dict whose keys are not all strings, on its way out."""
+
+    items: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes of any length inside a value on its way out."""
+
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Undefined:
+    """An omitted value."""
+
+
+class Attachment:
+    """Bytes that follow the message in chunks: filled by the I/O thread, complete before the message is delivered."""
+
+    __slots__ = ("data", "filled", "id", "length")
+
+    def __init__(self, attachment_id: int, length: int) -> None:
+        if length > MAX_ATTACHMENT_BYTES:
+            raise ProtocolError(f"an attachment of {length} bytes; the limit is {MAX_ATTACHMENT_BYTES}")
+        self.id = attachment_id
+        self.length = length
+        self.filled = 0
+        self.data = bytearray(length)
+
+
+class Decoder:
+    """Decodes one message, and tells what it names: `refs`, `attachments`, and whether anything waits for resolve.py."""
+
+    __slots__ = ("_depth", "attachments", "placeholders", "refs")
+
+    def __init__(self) -> None:
+        self.refs: list[int] = []
+        self.attachments: list[Attachment] = []
+        self.placeholders = 0
+        self._depth = 0
+
+    def decode(self, body: bytes | bytearray | memoryview) -> Any:
+        """The value of a body. Raises ProtocolError or ValueError."""
+        return unpack(body, self._extension)
+
+    def _extension(self, code: int, data: bytes) -> object:
+        read = _READERS.get(code)
+        if read is None:
+            raise ProtocolError(f"extension type {code} is not known")
+        if self._depth >= MAX_DEPTH:
+            raise ProtocolError(f"values are nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        try:
+            return read(self, data)
+        finally:
+            self._depth -= 1
+
+    def hold(self, placeholder: object) -> object:
+        """Counts something that resolve.py has to replace."""
+        self.placeholders += 1
+        return placeholder
+
+    def build(self, data: bytes, make: Callable[[Any], object]) -> object:
+        """A container from its items: at once where they are plain, later where not."""
+        before = self.placeholders
+        items = self.decode(data)
+        return make(items) if self.placeholders == before else self.hold(Build(make, items))
+
+
+def _read_ref(decoder: Decoder, data: bytes) -> object:
+    ref = Ref(decoder.decode(data))
+    decoder.refs.append(ref.id)
+    return decoder.hold(ref)
+
+
+def _read_path(decoder: Decoder, data: bytes) -> object:
+    return decoder.hold(PathOf(*decoder.decode(data)))
+
+
+def _read_attachment(decoder: Decoder, data: bytes) -> object:
+    attachment = Attachment(*decoder.decode(data))
+    decoder.attachments.append(attachment)
+    return decoder.hold(attachment)
+
+
+def _read_date(_decoder: Decoder, data: bytes) -> object:
+    kind, value = _decoder.decode(data)
+    if kind == "timedelta":
+        return datetime.timedelta(seconds=value)
+    # Python 3.10 reads no "Z".
+    text = value[:-1] + "+00:00" if value.endswith("Z") else value
+    if kind == "datetime":
+        return datetime.datetime.fromisoformat(text)
+    return datetime.date.fromisoformat(text) if kind == "date" else datetime.time.fromisoformat(text)
+
+
+def make_set(payload: list[Any]) -> object:
+    """`[frozen, items]` as a set."""
+    frozen, items = payload
+    return frozenset(items) if frozen else set(items)
+
+
+def make_slice(parts: list[Any]) -> slice:
+    """`[start, stop, step]` as a slice."""
+    return slice(*parts)
+
+
+_READERS: dict[int, Callable[[Decoder, bytes], object]] = {
+    REF: _read_ref,
+    PATH: _read_path,
+    MODULE: lambda decoder, data: decoder.hold(Module(decoder.decode(data))),
+    FILE: lambda decoder, data: decoder.hold(File(decoder.decode(data))),
+    INT: lambda _decoder, data: int.from_bytes(data, "little", signed=True),
+    FLOAT: lambda _decoder, data: struct.unpack(">d", data)[0],
+    TUPLE: lambda decoder, data: decoder.build(data, tuple),
+    SET: lambda decoder, data: decoder.build(data, make_set),
+    MAP: lambda decoder, data: decoder.build(data, dict),
+    STR: lambda _decoder, data: data.decode("utf-8", "surrogatepass"),
+    DATE: _read_date,
+    ARRAY: lambda decoder, data: decoder.hold(Array(*decoder.decode(data))),
+    ATTACH: _read_attachment,
+    HANDLE: lambda decoder, data: Handle(*decoder.decode(data)),
+    FUNCTION: lambda decoder, data: decoder.hold(Function(*decoder.decode(data))),
+    SLICE: lambda decoder, data: decoder.build(data, make_slice),
+    UNDEFINED: lambda decoder, _data: decoder.hold(Undefined()),
+    ELLIPSIS: lambda _decoder, _data: ...,
+    COMPLEX: lambda _decoder, data: complex(*struct.unpack(">dd", data)),
+}
+
+
+class Encoder:
+    """Encodes one message. `attachments` are what has to follow it: (id, bytes); nobody may change them until they are gone."""
+
+    __slots__ = ("_next_id", "attachments")
+
+    def __init__(self, next_id: Callable[[], int]) -> None:
+        self._next_id = next_id
+        self.attachments: list[tuple[int, memoryview]] = []
+
+    def encode(self, value: object) -> bytes:
+        """Exact scalars, lists, dicts with string keys, and everything that has an extension type. Other types are a TypeError."""
+        try:
+            return pack(value, self._special)
+        except UnicodeEncodeError:
+            return pack(_surrogates_apart(value), self._special)
+
+    def scalar(self, value: object) -> bytes:
+        """The body for None, bool, int, float, str or bytes, exactly."""
+        return self.encode(self.bulk(value) if type(value) is bytes else value)
+
+    def bulk(self, data: bytes | memoryview) -> object:
+        """Bytes as they travel: inside the message when small, else set aside as an attachment."""
+        if len(data) <= INLINE_BYTES:
+            return data if isinstance(data, bytes) else bytes(data)
+        attachment_id = self._next_id()
+        self.attachments.append((attachment_id, memoryview(data)))
+        return ExtType(ATTACH, pack([attachment_id, len(data)]))
+
+    def _special(self, value: Any) -> object:
+        write = _WRITERS.get(type(value))
+        if write is None:
+            raise TypeError(f"{type(value).__qualname__} does not travel by value")
+        return write(self, value)
+
+    def nest(self, code: int, value: object) -> object:
+        """An extension whose payload is msgpack."""
+        return ExtType(code, self.encode(value))
+
+
+def int_extension(value: int) -> object:
+    """Two's complement, little-endian, as short as possible."""
+    size = (value if value >= 0 else ~value).bit_length() // 8 + 1
+    return ExtType(INT, value.to_bytes(size, "little", signed=True))
+
+
+def text_extension(value: str) -> object:
+    """A string with lone surrogates."""
+    return ExtType(STR, value.encode("utf-8", "surrogatepass"))
+
+
+def _surrogates_apart(value: object) -> object:
+    if type(value) is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return text_extension(value)
+    elif type(value) is list:
+        return [_surrogates_apart(item) for item in value]
+    elif type(value) is dict:
+        pairs: list[list[Any]] = [[_surrogates_apart(key), _surrogates_apart(item)] for key, item in value.items()]
+        return {key: item for key, item in pairs} if all(type(key) is str for key, _ in pairs) else Pairs(pairs)
+    elif type(value) is Pairs:
+        return Pairs([[_surrogates_apart(key), _surrogates_apart(item)] for key, item in value.items])
+    return value
+
+
+def _write_date(encoder: Encoder, value: Any) -> object:
+    if type(value) is datetime.timedelta:
+        return encoder.nest(DATE, ["timedelta", value.total_seconds()])
+    return encoder.nest(DATE, [type(value).__name__, value.isoformat()])
+
+
+_WRITERS: dict[type, Callable[[Encoder, Any], object]] = {
+    int: lambda _encoder, value: int_extension(value),
+    tuple: lambda encoder, value: encoder.nest(TUPLE, list(value)),
+    set: lambda encoder, value: encoder.nest(SET, [False, list(value)]),
+    frozenset: lambda encoder, value: encoder.nest(SET, [True, list(value)]),
+    datetime.datetime: _write_date,
+    datetime.date: _write_date,
+    datetime.time: _write_date,
+    datetime.timedelta: _write_date,
+    Array: lambda encoder, value: encoder.nest(ARRAY, [value.dtype, value.shape, encoder.bulk(value.data)]),
+    Handle: lambda encoder, value: encoder.nest(HANDLE, [value.id, value.type_name, value.length, value.flags]),
+    slice: lambda encoder, value: encoder.nest(SLICE, [value.start, value.stop, value.step]),
+    type(...): lambda _encoder, _value: ExtType(ELLIPSIS, b""),
+    complex: lambda _encoder, value: ExtType(COMPLEX, struct.pack(">dd", value.real, value.imag)),
+    Blob: lambda encoder, value: encoder.bulk(value.data),
+    Pairs: lambda encoder, value: encoder.nest(MAP, value.items),
+}

@@ -1,0 +1,145 @@
+"""Whole frames over one file descriptor. Knows how bytes travel and in which order, and nothing of what they say.
+
+Reading belongs to the I/O thread. Any thread may write: small frames at once, attachments chunk by chunk by a thread of their own,
+which steps back whenever somebody else has something to say.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+
+from flambeau.protocol import CHUNK, CHUNK_BYTES, MAX_UNSENT_BYTES, header
+
+READ_BYTES = 64 * 1024
+JOINED_BYTES = 64 * 1024
+
+
+class WireClosed(Exception):
+    """The host is gone, or this is a forked child, which has no wire."""
+
+
+class FrameReader:
+    """Reads exactly what is asked for; small frames come several to a system call, large ones land where they belong."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = bytearray(READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+
+    def read(self, size: int) -> bytes | bytearray:
+        """`size` bytes. Raises WireClosed at the end of the stream."""
+        if self._end - self._start >= size:
+            data = bytes(self._view[self._start : self._start + size])
+            self._start += size
+            return data
+        whole = bytearray(size)
+        self.read_into(memoryview(whole))
+        return whole
+
+    def read_into(self, target: memoryview) -> None:
+        """Fills `target`."""
+        filled = 0
+        size = len(target)
+        while filled < size:
+            held = self._end - self._start
+            if held:
+                piece = min(held, size - filled)
+                target[filled : filled + piece] = self._view[self._start : self._start + piece]
+                self._start += piece
+                filled += piece
+            elif size - filled >= READ_BYTES:
+                filled += self._receive(target[filled:])
+            else:
+                self._start = 0
+                self._end = self._receive(self._view)
+
+    def _receive(self, target: memoryview) -> int:
+        count = os.readv(self._fd, [target])
+        if count == 0:
+            raise WireClosed("the host closed the wire")
+        return count
+
+
+class FrameWriter:
+    """Writes frames; a frame is never torn, whoever writes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        # One entry for each thread that wants to write a frame that is not a chunk: appending and popping are atomic.
+        self._urgent: deque[None] = deque()
+        self._bulk: SimpleQueue[tuple[int, memoryview]] = SimpleQueue()
+        self._unsent_bytes = 0
+        self._room = threading.Condition()
+        self._pump: threading.Thread | None = None
+
+    def close(self) -> None:
+        """For a forked child: whatever it tries to send is refused."""
+        self._fd = -1
+
+    def send(self, kind: int, frame_id: int, body: bytes, attachments: list[tuple[int, memoryview]] | None = None) -> None:
+        """Returns when the frame is with the kernel; attachments may still be on their way. Raises WireClosed."""
+        self._urgent.append(None)
+        try:
+            with self._lock:
+                self._write(header(len(body), kind, frame_id), body)
+        finally:
+            self._urgent.pop()
+        for attachment_id, data in attachments or ():
+            self._queue(attachment_id, data)
+
+    def _write(self, head: bytes, body: bytes | memoryview) -> None:
+        if self._fd < 0:
+            raise WireClosed("a forked child has no wire")
+        try:
+            if len(body) <= JOINED_BYTES:
+                rest = memoryview(head + bytes(body))
+            else:
+                written = os.writev(self._fd, [head, body])
+                rest = memoryview(head)[written:] if written < len(head) else memoryview(b"")
+                if len(rest):
+                    self._write_all(rest)
+                    written = len(head)
+                rest = memoryview(body)[written - len(head) :]
+            self._write_all(rest)
+        except OSError as error:
+            raise WireClosed(str(error)) from error
+
+    def _write_all(self, data: memoryview) -> None:
+        while len(data):
+            data = data[os.write(self._fd, data) :]
+
+    def _queue(self, attachment_id: int, data: memoryview) -> None:
+        data = data.cast("B")
+        with self._room:
+            if self._pump is None:
+                self._pump = threading.Thread(target=self._send_bulk, name="flambeau-bulk", daemon=True)
+                self._pump.start()
+            # One that is larger than the bound goes when nothing else is waiting.
+            self._room.wait_for(lambda: self._unsent_bytes == 0 or self._unsent_bytes + len(data) <= MAX_UNSENT_BYTES)
+            self._unsent_bytes += len(data)
+        self._bulk.put((attachment_id, data))
+
+    def _send_bulk(self) -> None:
+        while True:
+            attachment_id, data = self._bulk.get()
+            size = len(data)
+            try:
+                for start in range(0, size, CHUNK_BYTES):
+                    chunk = data[start : start + CHUNK_BYTES]
+                    while self._urgent:  # Python's locks are not fair: without stepping back, chunks would keep everybody else out
+                        time.sleep(0.0005)
+                    with self._lock:
+                        self._write(header(len(chunk), CHUNK, attachment_id), chunk)
+            except WireClosed:
+                return  # the I/O thread learns it as well and ends the process
+            data = memoryview(b"")
+            with self._room:
+                self._unsent_bytes -= size
+                self._room.notify_all()

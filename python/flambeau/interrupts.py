@@ -1,0 +1,136 @@
+"""Stopping the call that runs: SIGINT to the main thread, let through only where it is meant and where it does no harm.
+
+A signal handler that raises may do so between any two bytecodes of the main thread. So the gate is shut by default, and open only
+while user code of a call runs; a cancel that comes while it is shut, or while a module is being imported, is repeated until it fits.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from flambeau.jobs import Job, Running
+from flambeau.protocol import COOPERATIVE_S, NUDGE_S
+
+IMPORT_CODE = "<frozen importlib._bootstrap>"
+
+
+class CallCancelled(KeyboardInterrupt):
+    """Raised in the call that the host cancelled.
+
+    A KeyboardInterrupt, because `except Exception` lets it pass and because asyncio and subprocess know what to do with one.
+    """
+
+
+class Gate:
+    """Decides whether a SIGINT may raise now, and in which call."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._main = threading.main_thread()
+        # The call whose user code runs and may be interrupted; None: shut.
+        self._open: Job | None = None
+        self._shields = 0
+        self._nudge = threading.Event()
+        self._nudger: threading.Thread | None = None
+        # Asked before raising: True if the call will notice its cancel by itself within a step (pipelines.py).
+        self.stops_itself: Callable[[], bool] = lambda: False
+
+    def install(self) -> None:
+        """On the main thread, at boot and after each call whose code may have put a handler of its own."""
+        if signal.getsignal(signal.SIGINT) != self._on_signal:
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def open(self, job: Job) -> None:
+        """User code of this call begins. Raises CallCancelled if it was cancelled meanwhile."""
+        self._open = job
+        self.check()
+
+    def shut(self) -> None:
+        """User code has ended."""
+        self._open = None
+
+    def lowered(self, body: Callable[[], None]) -> None:
+        """Runs another call inside of one that waits, as if nothing were around it."""
+        job, shields = self._open, self._shields
+        self._open = None
+        self._shields = 0
+        try:
+            body()
+        finally:
+            self._shields = shields
+            self._open = job
+
+    def check(self) -> None:
+        """Raises CallCancelled on the main thread when the call that runs there was cancelled and not yet interrupted."""
+        job = self._open
+        if job is not None and job.cancelled and not self._shields and threading.current_thread() is self._main:
+            self._raise(job)
+
+    def check_again(self) -> None:
+        """The same, also when it was raised before: for step hooks, because a step must not run for a cancelled call."""
+        job = self._running.top
+        if job is not None and job.cancelled and threading.current_thread() is self._main:
+            self._raise(job)
+
+    def shield(self) -> None:
+        """Nothing raises on the main thread until `unshield`: a frame must not be torn, a lock not be left locked."""
+        if threading.current_thread() is self._main:
+            self._shields += 1
+
+    def unshield(self) -> None:
+        """Ends `shield`."""
+        if threading.current_thread() is self._main:
+            self._shields -= 1
+            self.check()
+
+    def interrupt(self) -> None:
+        """From the I/O thread: the running call has been marked cancelled; see that it ends."""
+        if self._nudger is None:
+            self._nudger = threading.Thread(target=self._repeat, name="flambeau-cancel", daemon=True)
+            self._nudger.start()
+        self._signal_main()
+        self._nudge.set()
+
+    def _signal_main(self) -> None:
+        ident = self._main.ident
+        if ident is not None:
+            signal.pthread_kill(ident, signal.SIGINT)
+
+    def _repeat(self) -> None:
+        while True:
+            self._nudge.wait()
+            self._nudge.clear()
+            while self._is_wanted():
+                time.sleep(NUDGE_S)
+                if self._is_wanted():
+                    self._signal_main()
+
+    def _is_wanted(self) -> bool:
+        job = self._running.top
+        return job is not None and job.cancelled and not job.interrupted
+
+    def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        job = self._open
+        if job is None or not job.cancelled or job.interrupted or self._shields or is_importing(frame):
+            return
+        if self.stops_itself() and time.monotonic() - job.cancelled_s < COOPERATIVE_S:
+            return
+        self._raise(job)
+
+    def _raise(self, job: Job) -> None:
+        job.interrupted = True
+        self._open = None
+        raise CallCancelled("the call was cancelled")
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """True inside an import: a module that is interrupted half-way stays broken for the rest of the process."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORT_CODE:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,115 @@
+"""Calls on their way, and what the I/O thread and the main thread hand each other. Knows neither the wire nor how a call is run.
+
+The two threads share no lock here: each step is one operation on a dict, list or queue, which the interpreter makes atomic.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+
+from flambeau.protocol import Call, Release, Return, Shutdown, Wake
+
+
+class Job:
+    """One call and what becomes of it."""
+
+    __slots__ = ("call", "cancelled", "cancelled_s", "interrupted", "progress", "ready", "started_s")
+
+    def __init__(self, call: Call, *, awaits_attachments: bool) -> None:
+        self.call = call
+        # Set by the I/O thread; everything that can stop the call early looks at it.
+        self.cancelled = False
+        self.cancelled_s = 0.0
+        # The exception has been raised in it: never twice, so that `finally` blocks of user code run undisturbed.
+        self.interrupted = False
+        self.started_s = 0.0
+        # Of context.py: the meter that keeps progress events to a bearable rate.
+        self.progress: object = None
+        self.ready: threading.Lock | None = None
+        if awaits_attachments:
+            self.ready = threading.Lock()
+            self.ready.acquire()
+
+    def set_ready(self) -> None:
+        """Its attachments are whole, or it will not run: whoever waits for it goes on."""
+        if self.ready is not None and self.ready.locked():
+            self.ready.release()
+
+    def wait_until_ready(self) -> None:
+        """Blocks until its attachments are whole."""
+        if self.ready is not None:
+            with self.ready:
+                pass
+
+
+Item = Job | Release | Return | Shutdown | Wake
+
+
+class Inbox:
+    """What has arrived for the main thread, in order, and which calls have not begun."""
+
+    def __init__(self) -> None:
+        self._arrivals: SimpleQueue[Item] = SimpleQueue()
+        # Whoever pops a job from here owns it: the main thread to run it, or the I/O thread to cancel it.
+        self._queued: dict[int, Job] = {}
+
+    def add(self, item: Item) -> None:
+        """From the I/O thread."""
+        if isinstance(item, Job):
+            self._queued[item.call.id] = item
+        self._arrivals.put(item)
+
+    def claim(self, call_id: int) -> Job | None:
+        """The job, if nobody has it yet."""
+        return self._queued.pop(call_id, None)
+
+    def take(self) -> Item:
+        """Waits for the next arrival; for the main thread."""
+        return self._arrivals.get()
+
+    def take_arrived(self) -> list[Item]:
+        """Everything that is here already; for the main thread."""
+        return [self._arrivals.get() for _ in range(self._arrivals.qsize())]
+
+    @property
+    def queued(self) -> int:
+        """Calls that have not begun."""
+        return len(self._queued)
+
+
+class Running:
+    """The calls that the main thread is in, outermost first: one, and above it those that its callbacks made."""
+
+    def __init__(self) -> None:
+        self.stack: list[Job] = []
+
+    @property
+    def top(self) -> Job | None:
+        """The call whose code runs now."""
+        stack = self.stack
+        try:
+            return stack[-1]
+        except IndexError:
+            return None
+
+    def push(self, job: Job) -> None:
+        """It begins."""
+        job.started_s = time.monotonic()
+        self.stack.append(job)
+
+    def pop(self) -> None:
+        """The call on top has ended."""
+        self.stack.pop()
+
+    def cancel(self, call_id: int) -> bool:
+        """Marks that call and the ones made on its behalf; False if it is not running."""
+        stack = list(self.stack)
+        for depth, job in enumerate(stack):
+            if job.call.id == call_id:
+                for affected in stack[depth:]:
+                    affected.cancelled_s = time.monotonic()
+                    affected.cancelled = True
+                return True
+        return False

@@ -1,0 +1,158 @@
+"""The table of live objects: id → object, how often the host holds it, and the same id again for the same object.
+
+Touched by the main thread, and by other threads of user code through callbacks; never runs user code but `__del__` on release.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from typing import Any
+
+from flambeau.protocol import FIRST_WORKER_ID
+
+BY_VALUE = frozenset({type(None), bool, int, float, str, bytes})
+
+
+class StaleReference(Exception):
+    """The host named an id that is not (or no longer) in the table."""
+
+
+class FailedLink(Exception):
+    """The host named the result of a call that failed."""
+
+    def __init__(self, failure: dict[str, Any], call_id: int) -> None:
+        super().__init__(failure.get("message"))
+        self.failure = failure
+        self.call_id = call_id
+
+
+class Failed:
+    """Stands in the table for a call that failed; what builds on it fails in the same words."""
+
+    __slots__ = ("call_id", "failure")
+
+    def __init__(self, failure: dict[str, Any], call_id: int) -> None:
+        self.failure = failure
+        self.call_id = call_id
+
+
+class _Entry:
+    __slots__ = ("count", "size", "value")
+
+    def __init__(self, value: object, count: int) -> None:
+        self.value = value
+        self.count = count
+        self.size = size_of(value)
+
+
+class Objects:
+    """Counts are what the host has received and not given back; at zero the object is let go."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, _Entry] = {}
+        # id() of an object in the table → the ids it is known under, the one that is told to the host first.
+        self._known: dict[int, list[int]] = {}
+        self._lock = threading.RLock()
+        self._own_ids = itertools.count(FIRST_WORKER_ID)
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, object_id: int) -> object:
+        """Raises StaleReference, or FailedLink when that call failed."""
+        entry = self._entries.get(object_id)
+        if entry is None:
+            raise StaleReference(f"object {object_id} is not on this worker: it was released, or belongs to another worker")
+        value = entry.value
+        if type(value) is Failed:
+            raise FailedLink(value.failure, value.call_id)
+        return value
+
+    def keep_result(self, call_id: int, value: object) -> int:
+        """Keeps the result of a call under the call's id, counted once; returns the id to tell the host."""
+        with self._lock:
+            self._insert(call_id, value)
+            if type(value) in BY_VALUE or type(value) is Failed:
+                return call_id
+            known = self._known.setdefault(id(value), [])
+            known.append(call_id)
+            if known[0] != call_id:
+                self._entries[known[0]].count += 1
+            return known[0]
+
+    def lend(self, value: object) -> int:
+        """An id for an object that travels inside a message: counted once more if it is known, else under an id of ours."""
+        with self._lock:
+            known = self._known.setdefault(id(value), [])
+            if known:
+                self._entries[known[0]].count += 1
+            else:
+                known.append(next(self._own_ids))
+                self._insert(known[0], value)
+            return known[0]
+
+    def _insert(self, object_id: int, value: object) -> None:
+        entry = _Entry(value, 1)
+        self._entries[object_id] = entry
+        self.bytes += entry.size
+
+    def release(self, counts: list[tuple[int, int]]) -> None:
+        """Unknown ids are ignored. The objects are let go after the table is in order, since `__del__` may come back here."""
+        gone: list[object] = []
+        with self._lock:
+            for object_id, count in counts:
+                entry = self._entries.get(object_id)
+                if entry is None:
+                    continue
+                entry.count -= count
+                if entry.count <= 0:
+                    self._remove(object_id, entry)
+                    gone.append(entry.value)
+        del gone
+
+    def _remove(self, object_id: int, entry: _Entry) -> None:
+        del self._entries[object_id]
+        self.bytes -= entry.size
+        known = self._known.get(id(entry.value))
+        if known is not None and object_id in known:
+            known.remove(object_id)
+            if not known:
+                del self._known[id(entry.value)]
+
+
+def size_of(value: object) -> int:
+    """Bytes of tensors, arrays and buffers; 0 for anything whose size would have to be searched for."""
+    kind = type(value)
+    if kind in (bytes, bytearray):
+        return len(value)  # type: ignore[arg-type]
+    for module, name in (("torch", "Tensor"), ("numpy", "ndarray")):
+        loaded = sys.modules.get(module)
+        if loaded is not None and isinstance(value, getattr(loaded, name, ())):
+            try:
+                return int(value.nbytes)  # type: ignore[attr-defined]
+            except Exception:
+                return 0
+    return 0
+
+
+def describe(value: object) -> tuple[str, int | None, int]:
+    """Type name, length where it has one, and flags. May run the object's own `__len__`; never tests its truth."""
+    kind = type(value)
+    length = None
+    if hasattr(kind, "__len__"):
+        try:
+            length = len(value)  # type: ignore[arg-type]
+        except Exception:
+            length = None
+    flags = (1 if callable(value) else 0) | (2 if hasattr(kind, "__next__") else 0)
+    return type_name(kind), length, flags
+
+
+def type_name(kind: type) -> str:
+    """`list`, `torch.Tensor`: qualified unless built in."""
+    module = getattr(kind, "__module__", None)
+    name = getattr(kind, "__qualname__", kind.__name__)
+    return name if module in (None, "builtins") else f"{module}.{name}"

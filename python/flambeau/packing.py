@@ -1,0 +1,34 @@
+"""msgpack with our limits: the C library where it is installed, the bundled Python one elsewhere. Knows no extension types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.protocol import MAX_FRAME_BYTES, MAX_ITEMS
+
+try:
+    import msgpack as _library
+except ImportError:
+    from flambeau import purepack as _library  # type: ignore[no-redef]
+
+ExtType: Any = _library.ExtType
+
+
+def pack(value: object, default: Callable[[Any], object] | None = None) -> bytes:
+    """Exact types only; `default` gets the others (tuples, subclasses, integers beyond 64 bits)."""
+    return _library.packb(value, strict_types=True, default=default)  # type: ignore[no-any-return]
+
+
+def unpack(body: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
+    """One whole value; never a stream. Raises ValueError (or a subclass) for anything broken."""
+    return _library.unpackb(
+        body,
+        ext_hook=ext_hook,
+        strict_map_key=False,
+        max_str_len=MAX_FRAME_BYTES,
+        max_bin_len=MAX_FRAME_BYTES,
+        max_ext_len=MAX_FRAME_BYTES,
+        max_array_len=MAX_ITEMS,
+        max_map_len=MAX_ITEMS,
+    )

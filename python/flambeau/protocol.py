@@ -1,0 +1,117 @@
+"""Every message in both directions, the frame header and the limits.
+
+Knows neither how bytes travel nor what a message makes happen. The wire is described in src/bridge/README.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+PROTOCOL_NAME = "flambeau"
+PROTOCOL_VERSION = 1
+
+# Mirrors `limits` in src/config.ts; a test compares the two.
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 256 * 1024
+INLINE_BYTES = 16 * 1024
+MAX_ATTACHMENT_BYTES = 4 * 1024**3
+MAX_DEPTH = 128
+MAX_ITEMS = 4_000_000
+
+# The worker's own bounds.
+MAX_UNSENT_BYTES = 256 * 1024 * 1024
+MESSAGE_BYTES = 64 * 1024
+TRACEBACK_LINES = 200
+CAUSE_DEPTH = 16
+PROGRESS_PER_SECOND = 50
+NUDGE_S = 0.05
+COOPERATIVE_S = 1.0
+SHUTDOWN_S = 1.0
+
+# Ids of objects that the worker sends unasked (callback arguments, items of iterators) count up from here; the host's from 1.
+FIRST_WORKER_ID = 2**40
+
+HEADER = struct.Struct("<IBBHQ")
+MARK = 0xF1
+
+HELLO = 1
+CALL = 2
+CANCEL = 3
+RELEASE = 4
+PING = 5
+PONG = 6
+RETURN = 7
+SHUTDOWN = 8
+CHUNK = 9
+DUMP = 10
+RESULT = 16
+FAILURE = 17
+STACK = 18
+EVENT = 19
+INVOKE = 20
+
+FUNCTION_WAITS = 0
+FUNCTION_ONE_WAY = 1
+FUNCTION_LATEST_WINS = 2
+
+
+class ProtocolError(Exception):
+    """The wire carried something that is not our protocol."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """CALL. Values are as decoded: references in them are resolved when it runs."""
+
+    id: int
+    op: str
+    target: object
+    path: list[object]
+    args: list[object]
+    kwargs: dict[str, object]
+    tag: int
+    # Ids of results and handles that it names, so that it is never run before the calls that make them.
+    refs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Release:
+    """RELEASE: how often the host gives back each id."""
+
+    counts: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Return:
+    """RETURN: the host's answer to a callback."""
+
+    id: int
+    ok: bool
+    value: object
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """SHUTDOWN: leave, running exit handlers."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Never on the wire: lets the main thread look at its cancel flag while it waits for something else."""
+
+
+def header(length: int, kind: int, frame_id: int) -> bytes:
+    """The 16 bytes before a body of `length` bytes, lane 0."""
+    return HEADER.pack(length, kind, MARK, 0, frame_id)
+
+
+def read_header(data: bytes | bytearray | memoryview) -> tuple[int, int, int, int]:
+    """(length, type, lane, id). Raises ProtocolError for anything that is not a header of ours."""
+    length, kind, mark, lane, frame_id = HEADER.unpack_from(data)
+    if mark != MARK:
+        raise ProtocolError(f"expected a frame header marked 0x{MARK:X}, got {bytes(data[:16]).hex()}: something else wrote to the wire")
+    limit = CHUNK_BYTES if kind == CHUNK else MAX_FRAME_BYTES
+    if length > limit:
+        raise ProtocolError(f"a frame of type {kind} with {length} bytes; the limit is {limit}")
+    return length, kind, lane, frame_id

@@ -1,0 +1,71 @@
+"""Standard streams and the wire's file descriptor: claimed at boot, kept out of reach of user code and of children."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+
+HOST_FD = 3
+# Above what `os.closerange(3, 256)` and its like reach; the second is for a small RLIMIT_NOFILE.
+PARKING_FDS = (1000, 200, 10)
+
+
+def claim_wire() -> int:
+    """Moves fd 3 to a high number and leaves /dev/null in its place, so that user code that closes or writes 3 hurts nothing."""
+    import fcntl
+
+    wire = -1
+    for lowest in PARKING_FDS:
+        try:
+            wire = fcntl.fcntl(HOST_FD, fcntl.F_DUPFD_CLOEXEC, lowest)
+            break
+        except OSError:
+            continue
+    if wire < 0:
+        raise OSError("file descriptor 3 is not open: this program is started by Flambeau, with a socket there")
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != HOST_FD:
+        os.dup2(null, HOST_FD, inheritable=False)
+        os.close(null)
+    os.set_blocking(wire, True)
+    return wire
+
+
+def close_in_children(wire: int, closed: Callable[[], None]) -> None:
+    """A forked child loses the wire at once: while it held a copy, the host would not learn of our end."""
+
+    def close_here() -> None:
+        closed()
+        os.close(wire)
+
+    os.register_at_fork(after_in_child=close_here)
+
+
+def settle_streams() -> None:
+    """stdout and stderr are logs: one write a line, and never an error over a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True, write_through=False)
+
+
+def die_with_parent() -> None:
+    """Linux: SIGKILL when the host's thread that started us ends, even while C code holds the GIL. Elsewhere the wire's end tells."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import signal
+
+    parent = os.getppid()
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it died before the signal was armed
+        os._exit(0)
+
+
+def complain(text: str) -> None:
+    """One line on fd 2, whatever user code has done to sys.stderr."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"flambeau: {text}\n".encode("utf-8", "backslashreplace"))
