@@ -97,6 +97,7 @@ export class Channel {
   readonly #waiting = new Map<number, { left: number; deliver: () => void }>();
   #ended: Error | undefined;
   #nextId = 1;
+  #isBusy = false;
   #held: unknown[] = [];
 
   constructor(stream: Duplex, options: ChannelOptions) {
@@ -171,7 +172,7 @@ export class Channel {
       ]);
       call.held = this.#held;
       this.#calls.set(id, call);
-      if (this.#calls.size === 1) this.#options.onBusy?.(true);
+      this.#busy();
       scope.add(call);
       this.#limit(call, spec.options);
       this.#send(FrameType.call, id, message);
@@ -214,7 +215,7 @@ export class Channel {
     this.#functions.clear();
     this.#waiting.clear();
     this.handles.clear();
-    this.#options.onBusy?.(false);
+    this.#busy();
     this.#transport.close();
   }
 
@@ -257,6 +258,14 @@ export class Channel {
     void call.outcome.then(() => clearTimeout(timer));
   }
 
+  /** Tells the owner when the first thing becomes open and when the last one is answered. */
+  #busy(): void {
+    const isBusy = this.#calls.size + this.#questions.size > 0;
+    if (isBusy === this.#isBusy) return;
+    this.#isBusy = isBusy;
+    this.#options.onBusy?.(isBusy);
+  }
+
   #watchUnseen(call: PyCall): void {
     void call.outcome.then((error) => {
       if (error !== undefined) setTimeout(() => call.observed || this.#options.onUnseen?.(error), 0).unref();
@@ -273,6 +282,7 @@ export class Channel {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     return new Promise((resolve, reject) => {
       this.#questions.set(type * 2 ** 40 + id, (body) => (body instanceof Error ? reject(body) : resolve(body)));
+      this.#busy();
     });
   }
 
@@ -280,6 +290,7 @@ export class Channel {
     const key = type * 2 ** 40 + id;
     const answer = this.#questions.get(key);
     this.#questions.delete(key);
+    this.#busy();
     answer?.(body);
   }
 
@@ -342,7 +353,7 @@ export class Channel {
   #take(id: number): PyCall | undefined {
     const call = this.#calls.get(id);
     this.#calls.delete(id);
-    if (this.#calls.size === 0) this.#options.onBusy?.(false);
+    this.#busy();
     return call;
   }
 

@@ -32,7 +32,8 @@ export class MsgpackReader {
    * @throws FlambeauError PROTOCOL_ERROR
    */
   read(bytes: Uint8Array): unknown {
-    this.#bytes = bytes;
+    // A Buffer's own slice() does not copy: a plain view of the same bytes does.
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = 0;
     this.#end = bytes.length;

@@ -1,4 +1,5 @@
 // A FAILURE message → the error that TypeScript throws: Python's type, message and traceback, behind the line that made the call.
+import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { cancelled, FlambeauError, PyError, type PyErrorFields, PyOutOfMemoryError } from "../errors.ts";
 
@@ -25,6 +26,9 @@ const Failure: z.ZodType<Failure> = z.object({
   live: z.object({ handles: z.number(), bytes: z.number() }).nullish(),
   code: z.string().nullish(),
 });
+
+/** Frames of the bridge itself say nothing to whoever reads an error. */
+const OWN_FOLDER = fileURLToPath(new URL(".", import.meta.url));
 
 /** Where in TypeScript the call was made. */
 export interface CallSite {
@@ -70,7 +74,7 @@ function convert(failure: Failure, site: CallSite): Error {
 
 /** `stack` reads: the error, the TypeScript lines that made the call, then Python's own lines. */
 function withSite(error: PyError, site: CallSite): PyError {
-  const lines = (site.trace.stack ?? "").split("\n").filter((line) => line.startsWith("    at "));
+  const lines = (site.trace.stack ?? "").split("\n").filter((line) => line.startsWith("    at ") && !line.includes(OWN_FOLDER));
   error.stack = [
     `${error.name}: ${error.message}`,
     `    in ${site.path}`,
