@@ -39,7 +39,7 @@ export function readFlags(
   const values: Record<string, unknown> = {};
   for (const field of set.fields) {
     const value = rest[attributeOf(field)];
-    if (value !== undefined) values[field.name] = value;
+    if (value !== undefined) values[field.name] = isRead(value) ? value.value : value;
   }
   return { own, values };
 }
@@ -64,23 +64,36 @@ function commandOf(set: FlagSet, own: readonly Option[]): Command {
     .helpOption(false)
     .exitOverride()
     .allowExcessArguments(false);
-  command.configureOutput({ writeErr: () => {} });
+  command.configureOutput({ writeErr: () => {} }).configureHelp({ minWidthToWrap: 20 });
   for (const field of set.fields)
     for (const option of fieldOptions(field)) command.addOption(option.helpGroup(set.heading));
   for (const option of own) command.addOption(option.helpGroup("Options:"));
   return command;
 }
 
+/** Boxed, because commander turns a parsed null into an empty text. */
+interface Read {
+  readonly value: unknown;
+}
+
+function isRead(value: unknown): value is Read {
+  return typeof value === "object" && value !== null && "value" in value;
+}
+
 function fieldOptions(field: Field): Option[] {
   const [flag, words] = [`--${field.flag}`, explanation(field)];
   if (field.kind.kind === "boolean") return [new Option(flag, words), new Option(`--no-${field.flag}`, `not ${flag}`)];
   const option = new Option(`${flag} ${placeholder(field.kind)}`, words);
-  if (field.kind.kind === "list") {
-    return [
-      option.argParser((text: string, before: readonly unknown[] | undefined) => readItems(field, text, before ?? [])),
-    ];
-  }
-  return [option.argParser((text: string) => readValue(field, text))];
+  const isList = field.kind.kind === "list";
+  return [
+    option.argParser(
+      (text: string, before: Read | undefined): Read => ({
+        value: isList
+          ? readItems(field, text, Array.isArray(before?.value) ? before.value : [])
+          : readValue(field, text),
+      }),
+    ),
+  ];
 }
 
 function attributeOf(field: Field): string {

@@ -48,7 +48,8 @@ export function report(thrown: unknown, options: ReportOptions): string {
   if (first === undefined) return `${heading(null, options)} ${String(thrown)}`;
   const blocks = [block(first, options)];
   for (const cause of causes) {
-    if (!blocks.some((before) => before.includes(cause.message))) blocks.push(`because ${causeBlock(cause, options)}`);
+    if (!blocks.some((before) => before.includes(indented(cause.message))))
+      blocks.push(`because ${causeBlock(cause, options)}`);
     else if (cause instanceof PyError) blocks.push(...whereLines(cause, options));
   }
   const next = first instanceof FlambeauError ? OUTCOMES[first.code].next : null;

@@ -65,6 +65,7 @@ export function banner(description: AppDescription, url: string, needsKey: boole
     "Requests are accepted now and wait until the worker is ready. Ctrl-C finishes what runs and stops.",
     ...endpoints,
     "",
+    `  websocket  ${url.replace(/^http/, "ws")}/ws`,
     `  openapi    ${url}/openapi.json`,
     `  health     ${url}/health/ready`,
   ].join("\n");
