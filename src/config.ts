@@ -53,6 +53,7 @@ export const limits = {
   socketPingMs: 20_000,
   requestsPerSocketMax: 64,
   socketFragments: 1_024,
+  socketCloseTimeoutMs: 2_000,
   jsonDepth: 64,
   headerBytes: 16 * 1024,
   headersTimeoutMs: 10_000,

@@ -36,6 +36,7 @@ const failures: Readonly<Record<string, string>> = {
   500: "The endpoint or Python failed.",
   503: "The worker is not there: it ended, ran out of memory, or its setup failed.",
   504: "A time limit passed.",
+  507: "The disk of the server is full.",
 };
 
 const failureSchema: JsonSchema = {

@@ -7,14 +7,18 @@ import { bodyTooLarge } from "./guard.ts";
 /** @throws FlambeauError TOO_LARGE, BAD_REQUEST (not UTF-8, not JSON, nested too deeply), CANCELLED when the caller leaves */
 export async function readJson(request: Request, options: { signal?: AbortSignal } = {}): Promise<unknown> {
   const bytes = await readBytes(request, options.signal ?? request.signal);
-  if (bytes.byteLength === 0) throw new FlambeauError("BAD_REQUEST", "the body is empty; send the input as JSON, {} at least");
+  if (bytes.byteLength === 0)
+    throw new FlambeauError("BAD_REQUEST", "the body is empty; send the input as JSON, {} at least");
   return parseJson(decode(bytes));
 }
 
 /** @throws FlambeauError BAD_REQUEST */
 export function parseJson(text: string): unknown {
   if (isTooDeep(text)) {
-    throw new FlambeauError("BAD_REQUEST", `the JSON is nested deeper than ${limits.jsonDepth} levels; send a flatter value`);
+    throw new FlambeauError(
+      "BAD_REQUEST",
+      `the JSON is nested deeper than ${limits.jsonDepth} levels; send a flatter value`,
+    );
   }
   try {
     return JSON.parse(text);
@@ -41,7 +45,9 @@ async function readBytes(request: Request, signal: AbortSignal): Promise<Uint8Ar
   } catch (thrown) {
     if (thrown instanceof FlambeauError) throw thrown;
     const why = signal.aborted ? "the caller left while it was read" : toError(thrown).message;
-    throw new FlambeauError(signal.aborted ? "CANCELLED" : "BAD_REQUEST", `the body was not read to its end: ${why}`, { cause: thrown });
+    throw new FlambeauError(signal.aborted ? "CANCELLED" : "BAD_REQUEST", `the body was not read to its end: ${why}`, {
+      cause: thrown,
+    });
   }
   return Buffer.concat(chunks, size);
 }

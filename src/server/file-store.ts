@@ -41,7 +41,10 @@ export function createFileStore(options: FileStoreOptions): FileStore & FileSour
     if (signal?.aborted) throw cancelled(signal.reason, "keeping a file");
     const id = `${createHash("sha256").update(bytes).digest("hex")}.${extension.replace(/^\./, "").toLowerCase()}`;
     if (!idPattern.test(id)) {
-      throw new FlambeauError("NOT_SENDABLE", `a file extension has 1 to 12 letters and digits, got ${JSON.stringify(extension.slice(0, 40))}`);
+      throw new FlambeauError(
+        "NOT_SENDABLE",
+        `a file extension has 1 to 12 letters and digits, got ${JSON.stringify(extension.slice(0, 40))}`,
+      );
     }
     await makeFolder(dir);
     const path = join(dir, id);
@@ -87,7 +90,10 @@ async function typeOf(path: string): Promise<string> {
   return typePattern.test(type) ? type : unknownType;
 }
 
-async function openRange(path: string, range: { readonly start: number; readonly end: number }): Promise<ReadableStream<Uint8Array>> {
+async function openRange(
+  path: string,
+  range: { readonly start: number; readonly end: number },
+): Promise<ReadableStream<Uint8Array>> {
   const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   return Readable.toWeb(handle.createReadStream(range));
 }
@@ -96,7 +102,11 @@ function diskError(thrown: unknown, dir: string): FlambeauError {
   const cause = toError(thrown);
   const code = "code" in cause ? cause.code : undefined;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new FlambeauError("DISK_FULL", `no room left to keep files in ${dir}; remove old ones, or set FLAMBEAU_CACHE_DIR to another disk`, { cause });
+    return new FlambeauError(
+      "DISK_FULL",
+      `no room left to keep files in ${dir}; remove old ones, or set FLAMBEAU_CACHE_DIR to another disk`,
+      { cause },
+    );
   }
   const message = `files cannot be kept in ${dir}: ${cause.message}; make it writable, or set FLAMBEAU_CACHE_DIR to another folder`;
   return new FlambeauError("SETTINGS_INVALID", message, { cause });

@@ -26,14 +26,22 @@ export interface FileAnswerOptions {
   readonly isShared: boolean;
 }
 
-export async function fileResponse(files: FileSource, id: string, request: Request, options: FileAnswerOptions): Promise<Response> {
+export async function fileResponse(
+  files: FileSource,
+  id: string,
+  request: Request,
+  options: FileAnswerOptions,
+): Promise<Response> {
   const file = await files.find(id, { signal: request.signal });
-  if (file === undefined) return failureResponse(failureOf(new FlambeauError("NOT_FOUND", "no such file; it may have been removed")));
+  if (file === undefined)
+    return failureResponse(failureOf(new FlambeauError("NOT_FOUND", "no such file; it may have been removed")));
   const headers = headersOf(id, file, options);
   if (request.headers.get("if-none-match") === headers.get("etag")) return new Response(null, { status: 304, headers });
   const range = rangeOf(request.headers.get("range"), file.size);
   if (range === undefined) {
-    const failure = failureOf(new FlambeauError("BAD_REQUEST", `one range within ${file.size} bytes is served, as bytes=0-99`));
+    const failure = failureOf(
+      new FlambeauError("BAD_REQUEST", `one range within ${file.size} bytes is served, as bytes=0-99`),
+    );
     return failureResponse(failure, { status: RANGE_REFUSED, headers: { "content-range": `bytes */${file.size}` } });
   }
   headers.set("content-length", String(range.end - range.start + 1));

@@ -3,8 +3,8 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { isIP } from "node:net";
 import { limits } from "../config.ts";
-import { type ErrorCode, FlambeauError } from "../errors.ts";
-import { MEDIA_TYPE_REFUSED } from "./status.ts";
+import { ERROR_CODES, type ErrorCode, FlambeauError } from "../errors.ts";
+import { failureResponse, MEDIA_TYPE_REFUSED } from "./status.ts";
 
 /** The part of a Request that the guard sees. */
 export interface RequestHead {
@@ -24,15 +24,23 @@ export interface GuardRules {
   readonly origins: readonly string[];
 }
 
-export type Verdict =
-  | {
-      readonly allowed: true;
-      /** The configured origin that asks, to be named in the CORS headers of the answer; null for everyone else. */
-      readonly corsOrigin: string | null;
-      /** A browser asking what it may send: answered without a route. */
-      readonly isPreflight: boolean;
-    }
-  | { readonly allowed: false; readonly code: ErrorCode; readonly message: string; readonly status?: number };
+export type Verdict = Allowance | Refusal;
+
+export interface Allowance {
+  readonly allowed: true;
+  /** The configured origin that asks, to be named in the CORS headers of the answer; null for everyone else. */
+  readonly corsOrigin: string | null;
+  /** A browser asking what it may send: answered without a route. */
+  readonly isPreflight: boolean;
+}
+
+export interface Refusal {
+  readonly allowed: false;
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** Where HTTP knows a better one than that of the code. */
+  readonly status?: number;
+}
 
 const loopbackNames = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -61,6 +69,11 @@ export function guard(head: RequestHead, rules: GuardRules): Verdict {
     return refuse("FORBIDDEN", "a key is needed: send the header `Authorization: Key <FLAMBEAU_KEY of the server>`");
   }
   return bodyRefusal(head) ?? { allowed: true, corsOrigin, isPreflight };
+}
+
+export function refusalResponse({ code, message, status }: Refusal): Response {
+  const { retryable } = ERROR_CODES[code];
+  return failureResponse({ code, message, retryable }, status === undefined ? {} : { status });
 }
 
 /**
@@ -105,7 +118,7 @@ function holdsKey(authorization: string | null, key: string): boolean {
   return timingSafeEqual(digest(given), digest(key));
 }
 
-function bodyRefusal({ method, headers }: RequestHead): Verdict | undefined {
+function bodyRefusal({ method, headers }: RequestHead): Refusal | undefined {
   const length = Number(headers.get("content-length") ?? 0);
   if (length > limits.bodyBytes) return refuse("TOO_LARGE", bodyTooLarge(length));
   if (method !== "POST") return undefined;
@@ -125,16 +138,22 @@ export function bodyTooLarge(bytes: number): string {
   return `the body may hold ${limits.bodyBytes} bytes, got ${bytes} or more; send large files by URL`;
 }
 
-function refuse(code: ErrorCode, message: string): Verdict {
+function refuse(code: ErrorCode, message: string): Refusal {
   return { allowed: false, code, message };
 }
 
-function refuseHost(host: string, { host: bound, port }: GuardRules): Verdict {
+function refuseHost(host: string, { host: bound, port }: GuardRules): Refusal {
   const expected = `${isLoopback(bound) ? "127.0.0.1" : urlHost(bound)}${port === null ? "" : `:${port}`}`;
   const shown = host.slice(0, 100);
-  return refuse("FORBIDDEN", `the host ${shown} is not served here, ${expected} is; behind a proxy, name its origin in FLAMBEAU_ORIGINS`);
+  return refuse(
+    "FORBIDDEN",
+    `the host ${shown} is not served here, ${expected} is; behind a proxy, name its origin in FLAMBEAU_ORIGINS`,
+  );
 }
 
-function refuseOrigin(origin: string): Verdict {
-  return refuse("FORBIDDEN", `${origin.slice(0, 100)} may not call this server; name its origin in FLAMBEAU_ORIGINS to let it`);
+function refuseOrigin(origin: string): Refusal {
+  return refuse(
+    "FORBIDDEN",
+    `${origin.slice(0, 100)} may not call this server; name its origin in FLAMBEAU_ORIGINS to let it`,
+  );
 }

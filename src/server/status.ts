@@ -67,8 +67,13 @@ export interface FailureOptions {
 export function failureResponse(failure: RequestFailure, options: FailureOptions = {}): Response {
   const headers = new Headers({ "content-type": "application/json", ...options.headers });
   if (failure.code === "QUEUE_FULL") headers.set("retry-after", String(retryAfterSeconds));
-  const body: FailureBody = { error: failure, detail: detailOf(failure, options.input) };
+  const body = failureBody(failure, options.input);
   return new Response(JSON.stringify(body), { status: options.status ?? STATUS[failure.code], headers });
+}
+
+/** @param input the body that did not fit */
+export function failureBody(failure: RequestFailure, input?: unknown): FailureBody {
+  return { error: failure, detail: detailOf(failure, input) };
 }
 
 function detailOf({ code, message, issues }: RequestFailure, input: unknown): FailureBody["detail"] {

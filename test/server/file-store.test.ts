@@ -51,7 +51,10 @@ describe("keeping a file", () => {
 
   test.runIf(existsSync("/dev/full"))("says DISK_FULL when there is no room, and leaves nothing behind", async () => {
     const full = store((_path, content) => writeFile("/dev/full", content));
-    await expect(full.put(bytes, png)).rejects.toMatchObject({ code: "DISK_FULL", message: expect.stringContaining(dir) });
+    await expect(full.put(bytes, png)).rejects.toMatchObject({
+      code: "DISK_FULL",
+      message: expect.stringContaining(dir),
+    });
     expect(await readdir(dir)).toEqual([]);
   });
 
@@ -63,7 +66,10 @@ describe("keeping a file", () => {
 
   test("names a folder that is none", async () => {
     await writeFile(dir, "");
-    await expect(store().put(bytes, png)).rejects.toMatchObject({ code: "SETTINGS_INVALID", message: expect.stringContaining(dir) });
+    await expect(store().put(bytes, png)).rejects.toMatchObject({
+      code: "SETTINGS_INVALID",
+      message: expect.stringContaining(dir),
+    });
   });
 
   test("stops when the signal fires", async () => {
@@ -101,13 +107,16 @@ describe("serving a file", () => {
     });
   });
 
-  test.each(["image/svg+xml", "text/html", "application/pdf"])("gives %s to be saved, not shown", async (contentType) => {
-    const { fileName } = await store().put(bytes, { contentType, extension: "bin" });
-    const response = await get(fileName);
-    expect(response.headers.get("content-type")).toBe(contentType);
-    expect(response.headers.get("content-disposition")).toBe(`attachment; filename="${fileName}"`);
-    await response.body?.cancel();
-  });
+  test.each(["image/svg+xml", "text/html", "application/pdf"])(
+    "gives %s to be saved, not shown",
+    async (contentType) => {
+      const { fileName } = await store().put(bytes, { contentType, extension: "bin" });
+      const response = await get(fileName);
+      expect(response.headers.get("content-type")).toBe(contentType);
+      expect(response.headers.get("content-disposition")).toBe(`attachment; filename="${fileName}"`);
+      await response.body?.cancel();
+    },
+  );
 
   test.each([
     ["bytes=0-3", 206, "0123", "bytes 0-3/10"],
@@ -117,7 +126,11 @@ describe("serving a file", () => {
   ])("answers %s with that part", async (range, status, text, contentRange) => {
     const { fileName } = await store().put(bytes, png);
     const response = await get(fileName, { range });
-    expect([response.status, await response.text(), response.headers.get("content-range")]).toEqual([status, text, contentRange]);
+    expect([response.status, await response.text(), response.headers.get("content-range")]).toEqual([
+      status,
+      text,
+      contentRange,
+    ]);
   });
 
   test.each(["bytes=10-", "bytes=3-1", "bytes=0-1,3-4", "bytes=-", "items=0-1", `bytes=${"0-,".repeat(10_000)}`])(
@@ -135,7 +148,9 @@ describe("serving a file", () => {
     expect([head.status, head.headers.get("content-length"), head.body]).toEqual([200, "10", null]);
     expect((await get(fileName, { "if-none-match": `"${fileName}"` })).status).toBe(304);
     const empty = await store().put(new Uint8Array(), png);
-    expect([(await get(empty.fileName)).status, (await get(empty.fileName, { range: "bytes=0-" })).status]).toEqual([200, 416]);
+    expect([(await get(empty.fileName)).status, (await get(empty.fileName, { range: "bytes=0-" })).status]).toEqual([
+      200, 416,
+    ]);
   });
 
   test.each([
@@ -153,7 +168,10 @@ describe("serving a file", () => {
   ])("knows no file %j", async (id) => {
     await store().put(bytes, png);
     const response = await fileResponse(store(), id, new Request("http://127.0.0.1/"), { isShared: false });
-    expect([response.status, await response.json()]).toEqual([404, expect.objectContaining({ detail: expect.any(String) })]);
+    expect([response.status, await response.json()]).toEqual([
+      404,
+      expect.objectContaining({ detail: expect.any(String) }),
+    ]);
   });
 
   test("does not follow a link out of its folder", async () => {
