@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from flambeau import context, stdio
+from flambeau import context, pipelines, stdio
 from flambeau.callbacks import Callbacks
 from flambeau.channel import EXIT_PROTOCOL, Channel
 from flambeau.codec import Encoder
@@ -63,6 +63,8 @@ def serve(fd: int, wire: FrameWriter) -> None:
     context.install(shown)
     dispatcher.attach(shown, Resolver(objects, callbacks.function), callbacks, next_attachment)
     gate.install()
+    gate.stops_itself = pipelines.stop_at_next_module
+    pipelines.install()
     channel.start(objects, callbacks)
     dispatcher.serve()
 

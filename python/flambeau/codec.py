@@ -19,20 +19,21 @@ PATH = 2
 MODULE = 3
 FILE = 4
 INT = 5
-FLOAT = 6
 TUPLE = 7
 SET = 8
 MAP = 9
-STR = 10
 DATE = 11
 ARRAY = 12
 ATTACH = 13
 HANDLE = 14
 FUNCTION = 15
 SLICE = 16
-UNDEFINED = 17
 ELLIPSIS = 18
 COMPLEX = 19
+
+
+class NotSendable(TypeError):
+    """A value that cannot travel; the message names its path."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,18 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Members:
+    """A set on its way out; its members may be no longer hashable by then."""
+
+    frozen: bool
+    items: list[Any]
+
+
+@dataclass(frozen=True)
 class Blob:
     """Bytes of any length inside a value on its way out."""
 
     data: bytes | memoryview
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """An omitted value."""
 
 
 class Attachment:
@@ -215,18 +219,15 @@ _READERS: dict[int, Callable[[Decoder, bytes], object]] = {
     MODULE: lambda decoder, data: decoder.hold(Module(decoder.decode(data))),
     FILE: lambda decoder, data: decoder.hold(File(decoder.decode(data))),
     INT: lambda _decoder, data: int.from_bytes(data, "little", signed=True),
-    FLOAT: lambda _decoder, data: struct.unpack(">d", data)[0],
     TUPLE: lambda decoder, data: decoder.build(data, tuple),
     SET: lambda decoder, data: decoder.build(data, make_set),
     MAP: lambda decoder, data: decoder.build(data, dict),
-    STR: lambda _decoder, data: data.decode("utf-8", "surrogatepass"),
     DATE: _read_date,
     ARRAY: lambda decoder, data: decoder.hold(Array(*decoder.decode(data))),
     ATTACH: _read_attachment,
     HANDLE: lambda decoder, data: Handle(*decoder.decode(data)),
     FUNCTION: lambda decoder, data: decoder.hold(Function(*decoder.decode(data))),
     SLICE: lambda decoder, data: decoder.build(data, make_slice),
-    UNDEFINED: lambda decoder, _data: decoder.hold(Undefined()),
     ELLIPSIS: lambda _decoder, _data: ...,
     COMPLEX: lambda _decoder, data: complex(*struct.unpack(">dd", data)),
 }
@@ -243,10 +244,7 @@ class Encoder:
 
     def encode(self, value: object) -> bytes:
         """Exact scalars, lists, dicts with string keys, and everything that has an extension type. Other types are a TypeError."""
-        try:
-            return pack(value, self._special)
-        except UnicodeEncodeError:
-            return pack(_surrogates_apart(value), self._special)
+        return pack(value, self._special)
 
     def scalar(self, value: object) -> bytes:
         """The body for None, bool, int, float, str or bytes, exactly."""
@@ -277,27 +275,6 @@ def int_extension(value: int) -> object:
     return ExtType(INT, value.to_bytes(size, "little", signed=True))
 
 
-def text_extension(value: str) -> object:
-    """A string with lone surrogates."""
-    return ExtType(STR, value.encode("utf-8", "surrogatepass"))
-
-
-def _surrogates_apart(value: object) -> object:
-    if type(value) is str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return text_extension(value)
-    elif type(value) is list:
-        return [_surrogates_apart(item) for item in value]
-    elif type(value) is dict:
-        pairs: list[list[Any]] = [[_surrogates_apart(key), _surrogates_apart(item)] for key, item in value.items()]
-        return {key: item for key, item in pairs} if all(type(key) is str for key, _ in pairs) else Pairs(pairs)
-    elif type(value) is Pairs:
-        return Pairs([[_surrogates_apart(key), _surrogates_apart(item)] for key, item in value.items])
-    return value
-
-
 def _write_date(encoder: Encoder, value: Any) -> object:
     if type(value) is datetime.timedelta:
         return encoder.nest(DATE, ["timedelta", value.total_seconds()])
@@ -315,9 +292,8 @@ _WRITERS: dict[type, Callable[[Encoder, Any], object]] = {
     datetime.timedelta: _write_date,
     Array: lambda encoder, value: encoder.nest(ARRAY, [value.dtype, value.shape, encoder.bulk(value.data)]),
     Handle: lambda encoder, value: encoder.nest(HANDLE, [value.id, value.type_name, value.length, value.flags]),
-    slice: lambda encoder, value: encoder.nest(SLICE, [value.start, value.stop, value.step]),
-    type(...): lambda _encoder, _value: ExtType(ELLIPSIS, b""),
     complex: lambda _encoder, value: ExtType(COMPLEX, struct.pack(">dd", value.real, value.imag)),
+    Members: lambda encoder, value: encoder.nest(SET, [value.frozen, value.items]),
     Blob: lambda encoder, value: encoder.bulk(value.data),
     Pairs: lambda encoder, value: encoder.nest(MAP, value.items),
 }

@@ -13,6 +13,7 @@ from typing import Any
 
 from flambeau import hints
 from flambeau.callbacks import HostError
+from flambeau.codec import NotSendable
 from flambeau.interrupts import CallCancelled
 from flambeau.objects import Objects, StaleReference, type_name
 from flambeau.operations import UnknownOperation
@@ -20,14 +21,6 @@ from flambeau.protocol import CAUSE_DEPTH, MESSAGE_BYTES, TRACEBACK_LINES, Call,
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 OUT_OF_MEMORY = frozenset({"MemoryError", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
-
-
-class TooLarge(ValueError):
-    """A value that does not fit into one message."""
-
-
-class NotSendable(TypeError):
-    """A value that cannot travel; the message names its path."""
 
 
 def failure_of(error: BaseException, call: Call, objects: Objects, asked_to_stop: bool) -> dict[str, Any]:
@@ -86,7 +79,6 @@ def _code(error: BaseException, mro: list[str], asked_to_stop: bool) -> str | No
 
 _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (StaleReference, "STALE_REF"),
-    (TooLarge, "TOO_LARGE"),
     (NotSendable, "NOT_SENDABLE"),
     (UnknownOperation, "PROTOCOL_ERROR"),
     (ProtocolError, "PROTOCOL_ERROR"),

@@ -17,7 +17,10 @@ ExtType: Any = _library.ExtType
 
 def pack(value: object, default: Callable[[Any], object] | None = None) -> bytes:
     """Exact types only; `default` gets the others (tuples, subclasses, integers beyond 64 bits)."""
-    return _library.packb(value, strict_types=True, default=default)  # type: ignore[no-any-return]
+    try:
+        return _library.packb(value, strict_types=True, default=default)  # type: ignore[no-any-return]
+    except UnicodeEncodeError:  # a lone surrogate; saying so from the start would slow down every other string
+        return _library.packb(value, strict_types=True, default=default, unicode_errors="surrogatepass")  # type: ignore[no-any-return]
 
 
 def unpack(body: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
@@ -26,6 +29,7 @@ def unpack(body: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes]
         body,
         ext_hook=ext_hook,
         strict_map_key=False,
+        unicode_errors="surrogatepass",
         max_str_len=MAX_FRAME_BYTES,
         max_bin_len=MAX_FRAME_BYTES,
         max_ext_len=MAX_FRAME_BYTES,

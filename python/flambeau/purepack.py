@@ -26,8 +26,8 @@ class FormatError(ValueError):
 Default = Callable[[Any], object]
 
 
-def packb(value: object, *, strict_types: bool = True, default: Default | None = None) -> bytes:
-    """Packs exact types; anything else goes through `default` once."""
+def packb(value: object, *, strict_types: bool = True, default: Default | None = None, **_options: object) -> bytes:
+    """Packs exact types; anything else goes through `default`. Lone surrogates pass."""
     if not strict_types:
         raise ValueError("only strict_types=True is implemented")
     out = bytearray()
@@ -105,7 +105,7 @@ def _write_float(value: float, out: bytearray) -> bool:
 
 
 def _write_str(value: str, out: bytearray) -> bool:
-    data = value.encode()
+    data = value.encode("utf-8", "surrogatepass")
     _sized(out, len(data), 0xA0, (31, 0xD9, 0xDA, 0xDB))
     out += data
     return True
@@ -193,7 +193,7 @@ class _Reader:
         return self.ext_hook(self.number("b"), self.take(size))
 
     def text(self, size: int) -> str:
-        return self.take(size).decode()
+        return self.take(size).decode("utf-8", "surrogatepass")
 
     def array(self, size: int, depth: int) -> list[object]:
         self.check(size)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.codec import Array, Attachment, Build, File, Function, Module, PathOf, Ref, Undefined
+from flambeau.codec import Array, Attachment, Build, File, Function, Module, PathOf, Ref
 from flambeau.objects import Objects
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -30,7 +30,6 @@ class Resolver:
             Array: self._array,
             Attachment: lambda attachment: bytes(attachment.data),
             Build: lambda build: build.make(self.value(build.items)),
-            Undefined: lambda _undefined: None,
             list: lambda items: [self.value(item) for item in items],
             dict: lambda entries: {key: self.value(item) for key, item in entries.items()},
         }
@@ -44,11 +43,8 @@ class Resolver:
         return decoded if resolve is None else resolve(decoded)
 
     def arguments(self, args: list[object], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any]]:
-        """Both, with omitted keyword arguments left out."""
-        return (
-            [self.value(item) for item in args],
-            {name: self.value(item) for name, item in kwargs.items() if type(item) is not Undefined},
-        )
+        """Both."""
+        return [self.value(item) for item in args], {name: self.value(item) for name, item in kwargs.items()}
 
     def walk(self, target: Any, steps: list[object]) -> Any:
         """Attributes (strings) and items (arrays of one) from `target`."""

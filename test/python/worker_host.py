@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-
 from flambeau import codec, protocol
 
 PYTHON_FOLDER = Path(__file__).resolve().parents[2] / "python"
@@ -43,8 +41,6 @@ class HostSide:
     path = staticmethod(lambda target, *steps: HostSide.ext(codec.PATH, [target, list(steps)]))
     function = staticmethod(lambda function_id, kind=0: HostSide.ext(codec.FUNCTION, [function_id, kind]))
     tuple = staticmethod(lambda *items: HostSide.ext(codec.TUPLE, list(items)))
-    undefined = msgpack.ExtType(codec.UNDEFINED, b"")
-    float = staticmethod(lambda value: msgpack.ExtType(codec.FLOAT, struct.pack(">d", value)))
     array = staticmethod(lambda dtype, shape, data: HostSide.ext(codec.ARRAY, [dtype, shape, data]))
     attach = staticmethod(lambda attachment_id, length: HostSide.ext(codec.ATTACH, [attachment_id, length]))
 
@@ -114,7 +110,7 @@ class Worker:
         with self._send_lock:
             self.socket.sendall(protocol.HEADER.pack(len(body), kind, protocol.MARK, lane, frame_id) + body)
 
-    def send_call(self, op: str, target: object, path=(), args=(), kwargs=None, tag: int = 0) -> int:
+    def send_call(self, op: str, target: object, path=(), args=(), kwargs=None, *, tag: int = 0) -> int:  # noqa: PLR0913
         call_id = next(self.ids)
         self.send(protocol.CALL, call_id, [op, target, list(path), list(args), kwargs or {}, tag])
         return call_id
@@ -202,7 +198,7 @@ class Worker:
     # Together
 
     def call(self, target: object, path=(), *args: object, op: str = "call", tag: int = 0, **kwargs: object) -> Any:
-        return self.answer(self.send_call(op, target, [path] if isinstance(path, str) else path, args, kwargs, tag))
+        return self.answer(self.send_call(op, target, [path] if isinstance(path, str) else path, args, kwargs, tag=tag))
 
     def module(self, name: str, path=(), *args: object, **kwargs: object) -> Any:
         """Calls something in a module."""

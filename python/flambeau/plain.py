@@ -1,0 +1,160 @@
+"""A deep copy as plain data: what `$value()` asks for. Whatever cannot be copied is an error that names its path: `$.a[3].b`."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import datetime
+import enum
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flambeau.arrays import is_ndarray, is_tensor, loaded, to_wire, widened
+from flambeau.codec import Blob, Members, NotSendable, Pairs
+from flambeau.objects import type_name
+from flambeau.protocol import INLINE_BYTES, MAX_DEPTH, MAX_ITEMS
+
+SCALARS = frozenset({type(None), bool, int, float, str})
+DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
+# Types that are told as text, by where they live; looked up only in modules that are loaded.
+TEXTUAL = (
+    ("decimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("uuid", "UUID"),
+    ("pathlib", "PurePath"),
+    ("torch", "dtype"),
+    ("torch", "device"),
+    ("numpy", "dtype"),
+)
+
+
+def plain(value: object) -> object:
+    """The copy, ready to be encoded. Raises NotSendable."""
+    return _Copy().copy(value, "$")
+
+
+class _Copy:
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._items = 0
+
+    def copy(self, value: Any, path: str) -> object:
+        """One value; containers go through `_inside`, which finds cycles and bounds depth."""
+        kind = type(value)
+        if kind in SCALARS:
+            return value
+        if kind is bytes:
+            return value if len(value) <= INLINE_BYTES else Blob(value)
+        for copy in (self._container, self._number_like, self._text_like, self._record):
+            made = copy(value, path)
+            if made is not NotImplemented:
+                return made
+        raise NotSendable(f"{path} is a {type_name(kind)}, which cannot be copied as plain data; keep it as a handle, or pick its fields")
+
+    def _container(self, value: Any, path: str) -> object:
+        if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
+            return self._inside(value, path, self._sequence)
+        if isinstance(value, Mapping):
+            return self._inside(value, path, self._mapping)
+        return NotImplemented
+
+    def _inside(self, value: Any, path: str, copy: Callable[[Any, str], object]) -> object:
+        if id(value) in self._open:
+            raise NotSendable(f"{path} contains itself; a cycle cannot be copied as plain data")
+        if len(self._open) >= MAX_DEPTH - 4:  # tuples, sets and dicts take two levels of the message
+            raise NotSendable(f"{path} is nested more than {MAX_DEPTH - 4} deep")
+        self._open.add(id(value))
+        try:
+            return copy(value, path)
+        finally:
+            self._open.discard(id(value))
+
+    def _count(self, size: int, path: str) -> None:
+        self._items += size
+        if self._items > MAX_ITEMS:
+            raise NotSendable(f"{path} has more than {MAX_ITEMS} items in all; send numbers as an array ($array), or a part of it")
+
+    def _sequence(self, value: Any, path: str) -> object:
+        items = list(value)
+        self._count(len(items), path)
+        # Most long lists hold scalars only, and are then told without looking at each.
+        if not SCALARS.issuperset(map(type, items)):
+            items = [self.copy(item, f"{path}[{index}]") for index, item in enumerate(items)]
+        if isinstance(value, tuple):
+            return tuple(items)
+        if isinstance(value, (set, frozenset)):
+            return Members(isinstance(value, frozenset), items)
+        return items
+
+    def _mapping(self, value: Any, path: str) -> object:
+        entries = list(value.items())
+        self._count(2 * len(entries), path)
+        pairs: list[list[Any]] = []
+        for key, item in entries:
+            name = f"{path}.{key}" if type(key) is str else f"{path}[{key!r:.40}]"
+            pairs.append([self.copy(key, f"{path} (a key)"), self.copy(item, name)])
+        return {key: item for key, item in pairs} if all(type(key) is str for key, _ in pairs) else Pairs(pairs)
+
+    def _number_like(self, value: Any, path: str) -> object:
+        if isinstance(value, enum.Enum):
+            return self.copy(value.value, f"{path}.value")
+        if is_tensor(value) or is_ndarray(value):
+            return self._array(value, path)
+        if isinstance(value, loaded("numpy", "generic")):
+            return self._item(value, path)
+        if isinstance(value, (int, float, str)):
+            return int(value) if isinstance(value, int) else float(value) if isinstance(value, float) else str.__str__(value)
+        return complex(value) if isinstance(value, complex) else NotImplemented
+
+    def _array(self, value: Any, path: str) -> object:
+        if value.ndim == 0:
+            return self._item(value, path)
+        if is_ndarray(value) and value.dtype.kind in "UMm":
+            return self.copy(value.tolist(), path)
+        try:
+            return widened(value)
+        except NotSendable as error:
+            raise NotSendable(f"{path}: {error}") from None
+
+    def _item(self, value: Any, path: str) -> object:
+        item = value.item()
+        if type(item) is type(value):
+            raise NotSendable(f"{path} is a {type_name(type(value))}, which has no plain number; convert it first")
+        return self.copy(item, path)
+
+    def _text_like(self, value: Any, _path: str) -> object:
+        if isinstance(value, DATES):
+            return next(_exact_date(value, kind) for kind in DATES if isinstance(value, kind))
+        if isinstance(value, (bytearray, memoryview, bytes)):
+            return Blob(bytes(value))
+        if isinstance(value, array.array):
+            return to_wire(value, None)
+        for module, name in TEXTUAL:
+            kind = getattr(sys.modules.get(module), name, None)
+            if kind is not None and isinstance(value, kind):
+                return str(value)
+        return NotImplemented
+
+    def _record(self, value: Any, path: str) -> object:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return self._inside(value, path, lambda _value, at: self._mapping(fields, at))
+        dump = getattr(type(value), "model_dump", None)  # pydantic
+        if callable(dump):
+            return self._inside(value, path, lambda at_value, at: self._mapping(dump(at_value), at))
+        return NotImplemented
+
+
+_DATE = ("year", "month", "day")
+_TIME = ("hour", "minute", "second", "microsecond", "tzinfo")
+
+
+def _exact_date(value: Any, kind: type) -> object:
+    """A subclass (pandas.Timestamp) as what it derives from."""
+    if type(value) is kind:
+        return value
+    if kind is datetime.timedelta:
+        return datetime.timedelta(days=value.days, seconds=value.seconds, microseconds=value.microseconds)
+    names = _DATE if kind is datetime.date else _TIME if kind is datetime.time else _DATE + _TIME
+    return kind(*(getattr(value, name) for name in names))
