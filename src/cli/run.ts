@@ -35,6 +35,7 @@ export interface RunParts extends InputSources {
   readonly logger: Logger;
   /** Results; whole lines. */
   readonly print: (text: string) => void;
+  /** Since the process began: the total holds Node's own start. */
   readonly nowMs: () => number;
   readonly columns: number;
 }
@@ -57,7 +58,6 @@ export interface RunRequest {
  * @throws FlambeauError of every code that input, host and request can have; CANCELLED when the signal fires
  */
 export async function run(request: RunRequest, parts: RunParts, { signal }: { signal: AbortSignal }): Promise<void> {
-  const startedMs = parts.nowMs();
   if (wantsHelp(request.argv)) {
     parts.print(helpText(request, parts.columns));
     return;
@@ -74,7 +74,7 @@ export async function run(request: RunRequest, parts: RunParts, { signal }: { si
   await host.start({ signal });
   const result = await carriedOut(host, { endpoint, input }, parts, signal);
   printOutput(result, { json: own.json, files, cwd: parts.cwd, print: parts.print });
-  const total = (parts.nowMs() - startedMs) / 1000;
+  const total = parts.nowMs() / 1000;
   const phases = [...host.timings, { phase: "request", seconds: result.seconds }, { phase: "total", seconds: total }];
   parts.logger.info(phases.map(({ phase, seconds }) => `${phase} ${secondsText(seconds)}`).join(" · "));
 }
