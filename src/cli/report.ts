@@ -14,9 +14,11 @@ export interface FailedRequest {
   readonly issues?: readonly InputIssue[];
   readonly pythonType?: string;
   readonly traceback?: string;
+  /** Of the error that the endpoint threw, where the queue passes it on: its lines name the app's own. */
+  readonly stack?: string;
 }
 
-/** Thrown by commands for a request that failed: it has no stack of its own worth showing. */
+/** Thrown by commands for a request that failed: its stack is the endpoint's, not that of the command. */
 export class RequestFailedError extends FlambeauError {
   override readonly name = "RequestFailedError";
   readonly failure: FailedRequest;
@@ -24,6 +26,7 @@ export class RequestFailedError extends FlambeauError {
   constructor(failure: FailedRequest) {
     super(failure.code, failure.message);
     this.failure = failure;
+    this.stack = failure.stack ?? "";
   }
 }
 
@@ -78,40 +81,25 @@ function causeBlock(error: Error, options: ReportOptions): string {
   return [`${indented(error.message)}${code}`, ...whereLines(error, options)].join("\n");
 }
 
-/** Where: the app's own line first, then Python's last frames. */
+/** Where: the app's own line first, or all lines, then Python's. */
 function whereLines(error: Error, options: ReportOptions): string[] {
   const at = callSite(error, options.cwd);
-  const python =
-    error instanceof PyError
-      ? error.traceback
-      : error instanceof RequestFailedError
-        ? error.failure.traceback
-        : undefined;
-  const lines = at === null ? [] : [`  at ${at}`];
-  if (python !== undefined) lines.push(...pythonLines(python, error.message, options));
-  else if (options.verbose && !(error instanceof RequestFailedError))
-    lines.push(indented(`  ${stackLines(error).join("\n  ")}`));
-  return lines.filter((line) => line.trim() !== "");
+  const own = options.verbose ? stackLines(error).map((line) => `  ${line}`) : at === null ? [] : [`  at ${at}`];
+  const failed = error instanceof RequestFailedError ? error.failure.traceback : undefined;
+  const python = error instanceof PyError ? error.traceback : failed;
+  return python === undefined ? own : [...own, ...pythonLines(python, error.message, options)];
 }
 
-function pythonLines(traceback: string, message: string, options: ReportOptions): string[] {
-  if (options.verbose)
-    return [
-      "  Python:",
-      ...traceback
-        .trimEnd()
-        .split("\n")
-        .map((line) => `    ${line}`),
-    ];
+function pythonLines(traceback: string, message: string, { verbose }: ReportOptions): string[] {
+  const whole = traceback.trimEnd().split("\n");
   const { frames, hidden } = foldedTraceback(traceback, message);
-  if (frames.length === 0) return [];
-  const folded = hidden === 0 ? "" : ` (${hidden} more above; --verbose shows all)`;
-  return [`  Python${folded}:`, ...frames.map((line) => `  ${line}`)];
+  const shown = verbose ? whole : frames;
+  const folded = verbose || hidden === 0 ? "" : ` (${hidden} more above; --verbose shows all)`;
+  return shown.length === 0 ? [] : [`  Python${folded}:`, ...shown.map((line) => `  ${line}`)];
 }
 
 /** The first stack line in the user's own files, as a path relative to where they are. */
 export function callSite(error: Error, cwd: string): string | null {
-  if (error instanceof RequestFailedError) return null;
   for (const line of stackLines(error)) {
     const [, name, place] = /^at (?:async )?(?:(.*?) \()?((?:file:\/\/)?\/[^()]*:\d+:\d+)\)?$/.exec(line) ?? [];
     if (place === undefined || !isUsers(place)) continue;

@@ -89,6 +89,12 @@ describe("a failure on the command line", () => {
     expect(text).not.toContain(".ts:");
   });
 
+  it("shows the app's own line of a request that failed, where the queue passes it on", () => {
+    const stack = "TypeError: x is undefined\n    at /home/me/app/a.ts:1:2";
+    const failure = { code: "INTERNAL", message: "x is undefined", stack } as const;
+    expect(report(new RequestFailedError(failure), plain)).toBe("error[INTERNAL]: x is undefined\n  at a.ts:1:2");
+  });
+
   it("shows the stack of an error that nobody meant to throw", () => {
     const text = report(new TypeError("x is not a function"), plain);
     expect(text).toMatch(/^error: TypeError: x is not a function\n {2}at .*report\.test\.ts:/);
