@@ -149,7 +149,10 @@ class Decoder:
 
     def decode(self, body: bytes | bytearray | memoryview) -> Any:
         """The value of a body. Raises ProtocolError or ValueError."""
-        return unpack(body, self._extension)
+        try:
+            return unpack(body, self._extension)
+        except RecursionError:
+            raise ProtocolError("values are nested too deep") from None
 
     def _extension(self, code: int, data: bytes) -> object:
         read = _READERS.get(code)
@@ -245,10 +248,6 @@ class Encoder:
     def encode(self, value: object) -> bytes:
         """Exact scalars, lists, dicts with string keys, and everything that has an extension type. Other types are a TypeError."""
         return pack(value, self._special)
-
-    def scalar(self, value: object) -> bytes:
-        """The body for None, bool, int, float, str or bytes, exactly."""
-        return self.encode(self.bulk(value) if type(value) is bytes else value)
 
     def bulk(self, data: bytes | memoryview) -> object:
         """Bytes as they travel: inside the message when small, else set aside as an attachment."""

@@ -135,7 +135,7 @@ class Dispatcher:
             elif isinstance(value, NextItem):
                 body = encoder.encode((value.done, self._item(value.value, note, encoder)))
             elif note is None:
-                body = encoder.scalar(value)
+                body = encoder.encode(self._item(value, None, encoder))
             else:
                 body = b""
         except Exception as error:

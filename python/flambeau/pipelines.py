@@ -12,12 +12,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flambeau import context
+
+if TYPE_CHECKING:  # importlib.abc costs 10 ms
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
 
 
 class StepBar:
@@ -237,7 +239,7 @@ PATCHES: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
-class PatchOnImport(MetaPathFinder):
+class PatchOnImport:
     """Asked first at every import; steps in for the modules above, and once each."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -66,6 +65,7 @@ class Resolver:
 
     def import_file(self, path: str) -> ModuleType:
         """Imports a .py file under a name of its own; again when the file has changed. Its folder is importable, as in a script."""
+        import hashlib
         from importlib.util import module_from_spec, spec_from_file_location
 
         path = os.path.realpath(path)
