@@ -11,6 +11,7 @@ import { parseJson } from "./body.ts";
 import { told } from "./status.ts";
 
 const RunId = z.string().min(1).max(128);
+const Identified = z.object({ id: RunId });
 const ClientMessage = z.discriminatedUnion("type", [
   z.object({ type: z.literal("run"), id: RunId, endpoint: z.string().max(256), input: z.unknown() }),
   z.object({ type: z.literal("cancel"), id: RunId }),
@@ -66,28 +67,27 @@ export class Connection {
     this.#noteLife();
     let id: string | null = null;
     try {
-      const message = parseMessage(data, isBinary);
-      if (message.type === "cancel") {
-        const run = this.#runs.get(message.id);
-        // A cancel that crosses the end of its run on the way is no error.
-        if (run !== undefined) this.#options.queue.cancel(run.requestId);
-        return;
-      }
-      this.#refuseTaken(message.id);
-      id = message.id;
-      this.#start(message);
+      const given = isBinary ? undefined : parseJson(data.toString());
+      id = this.#freeId(given);
+      const message = parseMessage(given);
+      if (message.type === "run") return this.#start(message);
+      const run = this.#runs.get(message.id);
+      // A cancel that crosses the end of its run on the way is no error.
+      if (run !== undefined) this.#options.queue.cancel(run.requestId);
     } catch (thrown) {
       this.#send({ type: "error", id, error: told(failureOf(thrown), this.#options.isLocal()) });
     }
   }
 
-  /** The error carries no id: the client would take it for the end of the run that has it. */
-  #refuseTaken(id: string): void {
-    if (this.#runs.has(id))
-      throw new FlambeauError("BAD_REQUEST", `a run with the id ${id} is open; choose another id`);
+  /** The id that an error may carry. Not that of an open run: the client would take the error for its end. */
+  #freeId(given: unknown): string | null {
+    const named = Identified.safeParse(given);
+    return named.success && !this.#runs.has(named.data.id) ? named.data.id : null;
   }
 
   #start({ id, endpoint, input }: Extract<ClientMessage, { type: "run" }>): void {
+    if (this.#runs.has(id))
+      throw new FlambeauError("BAD_REQUEST", `a run with the id ${id} is open; choose another id`);
     if (this.#isDraining) throw new FlambeauError("QUEUE_FULL", "the server is closing; try again once it is back");
     if (this.#runs.size >= limits.requestsPerSocketMax) {
       throw new FlambeauError(
@@ -171,12 +171,11 @@ export class Connection {
 }
 
 /** @throws FlambeauError BAD_REQUEST */
-function parseMessage(data: RawData, isBinary: boolean): ClientMessage {
-  if (isBinary) throw new FlambeauError("BAD_REQUEST", "messages are JSON text, got a binary one");
-  const parsed = ClientMessage.safeParse(parseJson(data.toString()));
+function parseMessage(given: unknown): ClientMessage {
+  const parsed = ClientMessage.safeParse(given);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const expected = '{"type":"run","id":…,"endpoint":…,"input":…} or {"type":"cancel","id":…}';
+  const expected = 'JSON text: {"type":"run","id":…,"endpoint":…,"input":…} or {"type":"cancel","id":…}';
   throw new FlambeauError(
     "BAD_REQUEST",
     `a message is ${expected}; at ${issue?.path.join(".") || "(root)"}: ${issue?.message}`,

@@ -18,7 +18,7 @@ export interface Sockets {
   upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Closes each connection once its runs have ended. */
   drain(): void;
-  /** Ends what is left at once. */
+  /** Closes what is left, whatever runs on it; a peer that does not answer is cut off after `limits.socketCloseTimeoutMs`. */
   close(): void;
 }
 
@@ -57,7 +57,7 @@ export function createSockets(options: SocketOptions): Sockets {
   };
   const close = (): void => {
     clearInterval(pings);
-    for (const peer of server.clients) peer.terminate();
+    for (const peer of server.clients) peer.close(1001, "the server is closing");
   };
   return { upgrade, drain, close };
 }

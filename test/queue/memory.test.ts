@@ -148,6 +148,26 @@ describe("the memory queue", () => {
   });
 });
 
+describe("the end of a request", () => {
+  test("is told only when its dispatch has let go of the worker, and the next one starts only then", async () => {
+    let letGo = (): void => {};
+    const dispatch: Dispatch = async function* () {
+      yield completed;
+      await new Promise<void>((resolve) => {
+        letGo = resolve;
+      });
+    };
+    const queue = createMemoryQueue({ dispatch });
+    queue.submit(request("a"));
+    queue.submit(request("b"));
+    await turn();
+    expect([queue.last("a")?.type, queue.last("b")?.type]).toEqual(["started", "queued"]);
+    letGo();
+    await seen(queue, "a", "completed");
+    await seen(queue, "b", "started");
+  });
+});
+
 describe("cancelling", () => {
   test("a waiting request never runs, and the others move up", async () => {
     const held = heldDispatch();
