@@ -1,0 +1,184 @@
+# What may be tried on which device: one frozen row per technique. A row says what it needs and how it is applied;
+# whether it is any good is for the gate and the clock.
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from . import processor
+from .kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear
+from .layers import Layers
+from .limits import LIMITS, Quality
+from .memory import free_bytes
+
+
+class Applied(Protocol):
+    """A candidate on one module. Enabling and disabling may come in any order and number; disabled is bit for bit what was before."""
+
+    def enable(self) -> None: ...
+
+    def disable(self) -> None: ...
+
+    def supersedes_(self, older: Applied) -> bool:
+        """True if nothing is left of an older one while this is enabled; from then on, disabling this undoes both."""
+
+
+class Candidate(Protocol):
+    """One technique. `quality` is the strictest request that it may serve."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def quality(self) -> Quality: ...
+
+    def capability(self, layers: Layers, device: torch.device) -> str | None:
+        """Why it cannot be applied here, saying what would do; or None."""
+
+    def apply_(self, layers: Layers, device: torch.device) -> Applied:
+        """Prepares it, disabled."""
+
+
+def _nothing_needed() -> str | None:
+    return None
+
+
+class AppliedKernels:
+    """Kernels for some layers, and what those layers used before."""
+
+    def __init__(self, layers: Layers, kernels: Mapping[nn.Module, Kernel]) -> None:
+        self._layers = layers
+        self._kernels = kernels
+        self._before = {layer: layers.kernel(layer) for layer in kernels}
+
+    def enable(self) -> None:
+        for layer, kernel in self._kernels.items():
+            self._layers.set_kernel_(layer, kernel)
+
+    def disable(self) -> None:
+        for layer, kernel in self._before.items():
+            self._layers.set_kernel_(layer, kernel)
+
+    def supersedes_(self, older: Applied) -> bool:
+        if not isinstance(older, AppliedKernels) or not older._before.keys() <= self._before.keys():
+            return False
+        self._before.update(older._before)
+        return True
+
+
+class AppliedLayout:
+    """Weights whose memory is NHWC while enabled; their values, also edited ones, are kept both ways."""
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        self._strides = [(w, w.stride()) for w in weights if not w.is_contiguous(memory_format=torch.channels_last)]
+
+    def enable(self) -> None:
+        for weight, _ in self._strides:
+            weight.data = weight.detach().contiguous(memory_format=torch.channels_last)
+
+    def disable(self) -> None:
+        for weight, strides in self._strides:
+            if weight.stride() != strides:
+                weight.data = torch.empty_strided(weight.shape, strides, dtype=weight.dtype, device=weight.device).copy_(weight.detach())
+
+    def supersedes_(self, older: Applied) -> bool:
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerKernels:
+    """Other kernels for single layers, on copies of their weights: nothing is traced, any shape works, seconds to prepare."""
+
+    name: str
+    quality: Quality
+    kernels: Mapping[type[nn.Module], type[Kernel]]
+    # None: the layer's own. Layers whose dtype differs have their inputs and outputs cast.
+    compute_dtype: torch.dtype | None = None
+    needs: Callable[[], str | None] = _nothing_needed
+
+    def capability(self, layers: Layers, device: torch.device) -> str | None:
+        why = self.needs()
+        if why is not None:
+            return why
+        chosen = [layer for kind in self.kernels for layer in layers.eligible(kind, device)]
+        if not chosen:
+            kinds = " or ".join(kind.__name__ for kind in self.kernels)
+            return f"there is no {kinds} that computes as its class does; such a layer would do"
+        return _memory_refusal(sum(self._bytes(layer) for layer in chosen), device)
+
+    def apply_(self, layers: Layers, device: torch.device) -> Applied:
+        kernels = {
+            layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.eligible(kind, device)
+        }
+        return AppliedKernels(layers, kernels)
+
+    def _bytes(self, layer: nn.Module) -> int:
+        weight = layer._parameters["weight"]
+        return 0 if weight is None else weight.numel() * (self.compute_dtype or weight.dtype).itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelsLastWeights:
+    """Convolution weights themselves in NHWC memory: no copy is held, and edits of them are seen on a device where watching is costly.
+
+    Calls that were not measured compute with the same values in this layout. `safetensors` wants `.contiguous()` before saving such
+    a state_dict by hand; save_pretrained does it.
+    """
+
+    name: str = "channels_last"
+    quality: Quality = "lossless"
+
+    def capability(self, layers: Layers, device: torch.device) -> str | None:
+        return None if layers.eligible(nn.Conv2d, device) else "there is no Conv2d that computes as its class does; such a layer would do"
+
+    def apply_(self, layers: Layers, device: torch.device) -> Applied:
+        weights = (layer._parameters["weight"] for layer in layers.eligible(nn.Conv2d, device))
+        return AppliedLayout(weight for weight in weights if weight is not None)
+
+
+def _memory_refusal(needed: int, device: torch.device) -> str | None:
+    free = free_bytes(device)
+    if free is None or needed <= free * LIMITS.memory_share:
+        return None
+    return (
+        f"it would hold {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; {needed / LIMITS.memory_share / 2**20:.0f} would do"
+    )
+
+
+# In each row's order they are tried, each on top of those accepted before it.
+TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
+    {
+        "cpu": (
+            LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: ChannelsLastConv}),
+            LayerKernels(
+                name="packed_convs",
+                quality="lossless",
+                kernels={nn.Conv2d: PackedConv},
+                compute_dtype=torch.float32,
+                needs=processor.onednn_refusal,
+            ),
+            LayerKernels(
+                name="packed_linears",
+                quality="lossless",
+                kernels={nn.Linear: PackedLinear},
+                compute_dtype=torch.float32,
+                needs=processor.onednn_refusal,
+            ),
+            LayerKernels(
+                name="bfloat16",
+                quality="balanced",
+                kernels={nn.Conv2d: PackedConv, nn.Linear: PackedLinear},
+                compute_dtype=torch.bfloat16,
+                needs=lambda: processor.onednn_refusal() or processor.bfloat16_refusal(),
+            ),
+        ),
+        "cuda": (ChannelsLastWeights(),),
+        # Nothing has been measured on Apple's GPUs yet.
+        "mps": (),
+    }
+)

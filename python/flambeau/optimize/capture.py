@@ -1,0 +1,102 @@
+# Recording real calls so that they can be replayed, and noticing modules for which replaying would be wrong.
+# Knows one module and its calls, no candidates.
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import tree
+from .guard import Key, call_key
+from .stamp import version
+
+_BARE = frozenset(nn.Module().__dict__) | {"forward"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One recorded call: copies of its inputs and of eager's output, owned by the plan and never changed."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    key: Key
+    # Leaves of the output with their paths, and the strides of its tensors as eager gave them (a copy may lose those).
+    output: Sequence[tuple[str, Any]] = ()
+    strides: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the copies."""
+        return tree.num_bytes((self.args, self.kwargs, self.output))
+
+
+def record(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Call:
+    """Copies the inputs of a call. Raises NotPlainError for an argument that cannot be copied, naming it."""
+    key = call_key(names, args, kwargs, training)
+    copied_args = tuple(tree.clone(value, _name(names, index)) for index, value in enumerate(args))
+    copied_kwargs = {name: tree.clone(value, name) for name, value in kwargs.items()}
+    return Call(copied_args, copied_kwargs, key)
+
+
+def with_output(call: Call, output: Any) -> Call:
+    """The same call with a copy of what eager gave. Raises NotPlainError for an output that cannot be compared."""
+    leaves = [(path, tree.clone(leaf, path)) for path, leaf in tree.leaves(output, "output")]
+    return replace(call, output=leaves, strides=tuple(tensor.stride() for tensor in tree.tensors(output)))
+
+
+class Footprint:
+    """The state around one call: what it may change besides its result. Taken before, compared after."""
+
+    def __init__(self, owner: nn.Module, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._owner = owner
+        self._call = call
+        self._inputs = tree.tensors((tuple(args), dict(kwargs)))
+        self._versions = [version(tensor) for tensor in self._inputs]
+        self._state = _state(owner)
+        self._random = _random_states(owner)
+
+    def change(self) -> str | None:
+        """What the call changed, for a report; None if a replay gives the same again and harms nothing."""
+        copies = tree.tensors((self._call.args, self._call.kwargs))
+        for tensor, before, copied in zip(self._inputs, self._versions, copies, strict=True):
+            if before != version(tensor) or (before == -1 and not torch.equal(tensor, copied)):
+                return "it writes into its inputs"
+        if any(not torch.equal(a, b) for a, b in zip(self._random, _random_states(self._owner), strict=True)):
+            return "it draws random numbers"
+        now = _state(self._owner)
+        changed = [name for name in {**self._state, **now} if self._state.get(name) != now.get(name)]
+        return f"it keeps state between calls ({', '.join(changed[:3])})" if changed else None
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else f"argument {index}"
+
+
+def _state(owner: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    for path, module in owner.named_modules():
+        for name, value in (*module._parameters.items(), *module._buffers.items()):
+            state[f"{path}.{name}"] = _mark(value)
+        for name, value in vars(module).items():
+            if name not in _BARE:
+                state[f"{path}.{name}"] = _mark(value)
+    return state
+
+
+def _mark(value: Any) -> Any:
+    """Something that differs if the value was replaced or, as far as can be seen cheaply, edited."""
+    if isinstance(value, Tensor):
+        return id(value), version(value)
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    if isinstance(value, (list, dict, set, tuple)):
+        return id(value), len(value)
+    return id(value)
+
+
+def _random_states(owner: nn.Module) -> list[Tensor]:
+    devices = {p.device for p in owner.parameters() if p.device.type == "cuda"}
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in sorted(devices, key=str))]

@@ -1,0 +1,109 @@
+# What stands in front of a fast path: which calls it was measured for. Knows inputs and torch's modes, no kernels.
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import tree
+
+Key = Hashable
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A call that must run eagerly."""
+
+    why: str
+
+
+class Guard:
+    """The calls that one target was measured for, and the strides that eager gave their outputs."""
+
+    def __init__(self, owner: nn.Module, names: Sequence[str]) -> None:
+        self._owner = owner
+        self._names = names
+        self._strides: dict[Key, tuple[tuple[int, ...], ...]] = {}
+
+    def admit(self, key: Key, strides: Sequence[tuple[int, ...]]) -> None:
+        """From now on calls like this one take the fast path; their output tensors get these strides, which eager gave them."""
+        self._strides[key] = tuple(strides)
+
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Key | Refused:
+        """The key of a call that may take the fast path."""
+        why = mode_refusal(self._owner, args, kwargs)
+        if why is not None:
+            return Refused(why)
+        try:
+            key = call_key(self._names, args, kwargs, self._owner.training)
+            known = key in self._strides
+        except (tree.NotPlainError, TypeError) as error:
+            return Refused(str(error))
+        return key if known else Refused(f"not measured: {describe(args, kwargs)}")
+
+    def restride(self, key: Key, output: Any) -> Any:
+        """Gives the outputs the strides that eager gives them, in place."""
+        for tensor, strides in zip(_tensors(output), self._strides[key], strict=False):
+            if tensor.stride() != strides and tensor.dim() == len(strides):
+                tensor.data = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+        return output
+
+
+def argument_names(owner: nn.Module) -> tuple[str, ...]:
+    """Names of the positional parameters of its forward, so that `f(x)` and `f(sample=x)` are one kind of call."""
+    try:
+        parameters = inspect.signature(type(owner).forward).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return tuple(positional[1:])
+
+
+def call_key(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Key:
+    """What two calls must share to be measured as one: structure, shapes, dtypes, devices, layouts, plain values.
+
+    Raises NotPlainError for an argument that is neither a tensor nor plain.
+    """
+    named: list[tuple[str, Any]] = [(names[i] if i < len(names) else f"argument {i}", value) for i, value in enumerate(args)]
+    named.extend(kwargs.items())
+    named.sort(key=lambda item: item[0])
+    return training, tuple((path, tree.kind(leaf)) for name, value in named for path, leaf in tree.leaves(value, name))
+
+
+def mode_refusal(owner: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Why torch's present mode rules out any fast path, or None."""
+    if torch.is_grad_enabled() and _needs_grad(owner, args, kwargs):
+        return "gradients are recorded: call it under torch.no_grad()"
+    if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+        return "autocast is on: load the model in the dtype you want instead"
+    return None
+
+
+def is_transforming() -> bool:
+    """True while torch traces, compiles or transforms the program: it must see the module's own forward."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+def describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The tensors of a call for a message: `float32[2, 4, 16, 16] on cpu, …`."""
+    found = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
+    texts = [f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}" for t in found[:3]]
+    return ", ".join(texts) + (", …" if len(found) > 3 else "") if texts else "a call without tensors"
+
+
+def _needs_grad(owner: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    inputs = (tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value))
+    return any(t.requires_grad for t in inputs) or any(p.requires_grad for p in owner.parameters())
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    try:
+        return tree.tensors(value)
+    except tree.NotPlainError:
+        return []

@@ -1,0 +1,60 @@
+# Every number of the optimizer: how much it may hold, how long it may take, what it accepts. Knows no torch.
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Quality = Literal["lossless", "balanced", "fast"]
+QUALITIES: Final[tuple[Quality, ...]] = ("lossless", "balanced", "fast")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one plan. Handed in, so that a test can measure modules that are too small to be worth it."""
+
+    # A denoiser is called in a loop: inputs of calls 1, 2 and 4 are kept and the fourth call pays for the measuring.
+    # Anything else is measured right after its first call, so that the warm-up pays and not the first request.
+    capture_at_calls: tuple[int, ...] = (1, 2, 4)
+    measure_at_call_looped: int = 4
+    # Later timesteps differ from the captured ones: at these calls of a loop both paths run once and are compared.
+    check_at_calls: tuple[int, ...] = (8, 16)
+    loop_arguments: tuple[str, ...] = ("timestep", "timesteps", "t", "sigma", "sigmas")
+    capture_bytes: int = 512 * 1024 * 1024
+    kinds_kept: int = 8
+    # A first call may fill a lazy cache; a module whose state changes again keeps state, and replaying would corrupt it.
+    dirty_calls: int = 2
+    budget_s: float = 30.0
+    budget_per_warm_up: float = 3.0
+    min_call_s: float = 0.0005
+    min_gain: float = 1.02
+    # Of the timed pairs, the share that the candidate must win: a median alone can be luck on a busy machine.
+    min_won: float = 2 / 3
+    min_pairs: int = 3
+    sure_pairs: int = 5
+    max_pairs: int = 11
+    pairs_s: float = 1.0
+    # A candidate this much slower in its first pair is not timed again.
+    hopeless: float = 0.5
+    memory_share: float = 0.5
+    reasons_kept: int = 16
+
+
+LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far outputs may be from eager: relative L2 error and cosine similarity, over all captured calls."""
+
+    relative_error: float
+    cosine: float
+
+
+def tolerance(quality: Quality, noise: float, is_half: bool) -> Tolerance:
+    """What a quality allows. `noise` is the relative error between two eager runs, `is_half` a 16-bit reference.
+
+    In float32 another order of the same sums gives 1e-6 to 1e-5, so 1e-3 is already a defect there.
+    """
+    if quality == "lossless":
+        return Tolerance(max(2 * noise, 1e-2 if is_half else 1e-3), 0.999)
+    return Tolerance(5e-2, 0.998) if quality == "balanced" else Tolerance(1e-1, 0.99)

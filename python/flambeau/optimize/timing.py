@@ -1,0 +1,68 @@
+# Which of two ways to run the same thing is faster, on a machine that others use too. Knows no modules.
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .limits import Limits
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of the pairs that ran: each pair is one run of each, next to each other in time."""
+
+    pairs: tuple[tuple[float, float], ...]
+
+    @property
+    def speed_up(self) -> float:
+        """Median over pairs of incumbent / challenger: above 1, the challenger is faster. A ratio of neighbours sees no drift."""
+        return statistics.median(a / b for a, b in self.pairs)
+
+    def refusal(self, limits: Limits) -> str | None:
+        """Why the challenger has not won, or None: it must gain enough at the median, and win most pairs."""
+        won = sum(a > b for a, b in self.pairs)
+        if self.speed_up < limits.min_gain:
+            return f"{self.speed_up:.2f}x of what ran before it, {limits.min_gain}x needed"
+        if won < limits.min_won * len(self.pairs):
+            return f"{self.speed_up:.2f}x of what ran before it, but faster in only {won} of {len(self.pairs)} pairs"
+        return None
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to run it: what must be set up before, untimed, and the run."""
+
+    prepare: Callable[[], object]
+    run: Callable[[], object]
+
+
+def race(incumbent: Contender, challenger: Contender, limits: Limits, clock: Clock) -> Race:
+    """Times both in turn (A B, B A, A B, …); stops early when it is hopeless. Both have run before: a first run prepares weights."""
+    pairs: list[tuple[float, float]] = []
+    started = clock()
+    while len(pairs) < limits.max_pairs:
+        if len(pairs) % 2 == 0:
+            a, b = _seconds(incumbent, clock), _seconds(challenger, clock)
+        else:
+            b, a = _seconds(challenger, clock), _seconds(incumbent, clock)
+        pairs.append((a, b))
+        if a / b < limits.hopeless or (len(pairs) >= limits.min_pairs and clock() - started > limits.pairs_s):
+            break
+        if len(pairs) >= limits.min_pairs and _is_clear(pairs, limits):
+            break
+    return Race(tuple(pairs))
+
+
+def _seconds(contender: Contender, clock: Clock) -> float:
+    contender.prepare()
+    before = clock()
+    contender.run()
+    return max(clock() - before, 1e-9)
+
+
+def _is_clear(pairs: Sequence[tuple[float, float]], limits: Limits) -> bool:
+    """Every pair says the same: slower, or (of enough pairs) a gain."""
+    return all(a < b for a, b in pairs) or (len(pairs) >= limits.sure_pairs and all(a > b * limits.min_gain for a, b in pairs))

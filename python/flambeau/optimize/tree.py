@@ -1,0 +1,83 @@
+# Nested arguments and outputs: walking, cloning, describing. Knows tensors and plain containers, no modules.
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, enum.Enum)
+
+
+class NotPlainError(TypeError):
+    """An argument or output holds something that can be neither copied nor compared; the message names it."""
+
+
+def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Tensors and plain values with their paths, in a stable order. Raises NotPlainError for anything else."""
+    if isinstance(value, (Tensor, *_PLAIN)):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from leaves(item, f"{path}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from leaves(item, f"{path}[{index}]")
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from leaves(getattr(value, field.name), f"{path}.{field.name}")
+    else:
+        raise NotPlainError(
+            f"{path} is a {type(value).__name__}; tensors, plain values, lists, tuples, dicts and dataclasses are understood"
+        )
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """Every tensor in it."""
+    return [leaf for _, leaf in leaves(value, "value") if isinstance(leaf, Tensor)]
+
+
+def clone(value: Any, path: str) -> Any:
+    """A copy that shares no memory and has no gradient. Only containers that can be rebuilt exactly are accepted."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, _PLAIN):
+        return value
+    if type(value) in (dict, OrderedDict):
+        return type(value)((key, clone(item, f"{path}[{key!r}]")) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(clone(item, f"{path}[{index}]") for index, item in enumerate(value))
+    if _is_named_tuple(value):
+        return type(value)(*(clone(item, f"{path}.{name}") for name, item in zip(value._fields, value, strict=True)))
+    raise NotPlainError(f"{path} is a {type(value).__name__}, which cannot be copied to be replayed")
+
+
+def num_bytes(value: Any) -> int:
+    """Bytes of the elements of every tensor in it."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors(value))
+
+
+def layout(tensor: Tensor) -> str | tuple[int, ...]:
+    """The class of its strides: "contiguous", "channels_last", or the strides themselves."""
+    if tensor.is_contiguous():
+        return "contiguous"
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return "channels_last"
+    return tensor.stride()
+
+
+def kind(leaf: Any) -> Any:
+    """What a fast path was measured for, as a hashable: numbers count by type (a timestep changes), other plain values by value."""
+    if isinstance(leaf, Tensor):
+        return leaf.dtype, leaf.device, leaf.shape, layout(leaf)
+    if isinstance(leaf, (int, float, complex)) and not isinstance(leaf, bool):
+        return type(leaf)
+    return leaf
+
+
+def _is_named_tuple(value: Any) -> TypeGuard[Any]:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
