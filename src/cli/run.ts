@@ -35,7 +35,7 @@ export interface RunParts extends InputSources {
   readonly logger: Logger;
   /** Results; whole lines. */
   readonly print: (text: string) => void;
-  /** Since the process began: the total holds Node's own start. */
+  /** Since the process began: loading holds Node's own start. */
   readonly nowMs: () => number;
   readonly columns: number;
 }
@@ -64,6 +64,7 @@ export async function run(request: RunRequest, parts: RunParts, { signal }: { si
   }
   const endpoint = endpointOf(request);
   const { own, input } = await inputOf(request, endpoint, parts, signal);
+  const loadSeconds = parts.nowMs() / 1000;
   const files = new OutputFolder(resolve(parts.cwd, own.out), kebab(endpoint.name));
   await using host = parts.createHost(request.app, {
     settings: parts.settings,
@@ -75,7 +76,12 @@ export async function run(request: RunRequest, parts: RunParts, { signal }: { si
   const result = await carriedOut(host, { endpoint, input }, parts, signal);
   printOutput(result, { json: own.json, files, cwd: parts.cwd, print: parts.print });
   const total = parts.nowMs() / 1000;
-  const phases = [...host.timings, { phase: "request", seconds: result.seconds }, { phase: "total", seconds: total }];
+  const phases = [
+    { phase: "load", seconds: loadSeconds },
+    ...host.timings,
+    { phase: "request", seconds: result.seconds },
+    { phase: "total", seconds: total },
+  ];
   parts.logger.info(phases.map(({ phase, seconds }) => `${phase} ${secondsText(seconds)}`).join(" · "));
 }
 

@@ -38,12 +38,15 @@ async function command(
   const { createHost, calls } = fakeHost(script);
   const logger = recordingLogger();
   const printed: string[] = [];
+  // Asked twice: when the app is loaded, and at the end.
+  const times = [400, 11_400];
+  const tick = (): number => times.shift() ?? 0;
   const parts: RunParts = {
     createHost,
     settings: testSettings(),
     logger,
     print: (text) => printed.push(text),
-    nowMs: () => 11_400,
+    nowMs: tick,
     columns: 100,
     cwd,
     stdin: Readable.from([more.stdin ?? ""]),
@@ -92,7 +95,7 @@ describe("flambeau run", () => {
     expect(printed.join("\n")).toMatch(/^outputs\/paint-picture-[0-9a-f]{6}\.png {3}128x64 png, 14 KB\n\{\n {2}"echo"/);
     const [path = ""] = printed[0]?.split(" ") ?? [];
     expect((await readFile(join(cwd, path))).length).toBe(14_000);
-    expect(logger.lines).toEqual(["info: environment 0.1 s · setup 9.8 s · request 1.2 s · total 11.4 s"]);
+    expect(logger.lines).toEqual(["info: load 0.4 s · environment 0.1 s · setup 9.8 s · request 1.2 s · total 11.4 s"]);
     expect(calls.said).toEqual([`created for ${join(cwd, "app.ts")}`, "started", "closed"]);
   });
 
