@@ -31,14 +31,21 @@ export interface RequestFrame {
   readonly files: FileStore;
   /** Of the worker that serves this request. */
   readonly scopes: Scopes;
-  /** The number under which Python reports this request's progress and logs, before anything is called. */
-  onTag?(tag: number): void;
+  /** A number under which Python reports this request's progress and logs, before anything is called, and the stages it belongs to. */
+  onTag?(tag: number, stages: readonly string[]): void;
 }
 
+type Scope = ReturnType<Scopes["create"]>;
+
+/** Where in a request we are. */
 interface Current {
   readonly context: Context;
   readonly frame: RequestFrame;
   readonly stages: readonly string[];
+  /** Stops Python calls; undefined inside `shield`. */
+  readonly signal: AbortSignal | undefined;
+  /** Every scope that was opened for this request: they end with it, as functions passed to Python live until then. */
+  readonly scopes: Scope[];
 }
 
 /** One store for the process: a request is found by whoever runs inside it, whichever app made it. */
@@ -49,23 +56,49 @@ const storage = new AsyncLocalStorage<Current>();
  * @throws what body throws, or else the first failure of unawaited work
  */
 export async function runRequest<R>(frame: RequestFrame, body: (context: Context) => Promise<R>): Promise<R> {
-  const scope = frame.scopes.create(frame.signal);
-  frame.onTag?.(scope.tag);
-  const context = createContext(frame);
-  const current: Current = { context, frame, stages: [] };
+  const { signal } = frame;
+  const context = createContext(frame, signal);
+  const current: Current = { context, frame, stages: [], signal, scopes: [] };
   try {
-    return await frame.scopes.run(scope, () =>
-      storage.run(current, async () => {
-        const result = await body(context);
-        await scope.settle();
-        return result;
-      }),
-    );
+    const result = await inScope(current, () => body(context));
+    for (const scope of current.scopes) await scope.settle();
+    return result;
   } finally {
     // Also after a failure: the request has ended when the worker is free of it.
-    await scope.settle().catch(() => {});
-    scope.end();
+    for (const scope of current.scopes) {
+      await scope.settle().catch(() => {});
+      scope.end();
+    }
   }
+}
+
+/** Runs a part of the request whose Python calls also stop when this signal fires. Must be inside of a request. */
+export async function runWithSignal<R>(
+  outer: Context,
+  signal: AbortSignal,
+  body: (context: Context) => Promise<R>,
+): Promise<R> {
+  const current = storage.getStore();
+  const either = (one: AbortSignal | undefined): AbortSignal =>
+    one === undefined ? signal : AbortSignal.any([one, signal]);
+  const context = { ...outer, signal: either(outer.signal) };
+  if (current === undefined) return body(context);
+  return inScope({ ...current, context, signal: either(current.signal) }, () => body(context));
+}
+
+/** Runs `body` with a scope, and so a tag, of its own; what it started and did not await ends with it. */
+async function inScope<R>(current: Current, body: () => Promise<R>): Promise<R> {
+  const { frame, signal, stages, scopes } = current;
+  const scope = frame.scopes.create(signal);
+  scopes.push(scope);
+  frame.onTag?.(scope.tag, stages);
+  return frame.scopes.run(scope, () =>
+    storage.run(current, async () => {
+      const result = await body();
+      await scope.settle();
+      return result;
+    }),
+  );
 }
 
 /** Binds every `next()` of an async iterable to the request that runs now: a generator otherwise runs in its consumer's context. */
@@ -88,56 +121,35 @@ export function currentFrame(): RequestFrame | undefined {
   return storage.getStore()?.frame;
 }
 
-/** Names of the stages that are entered, outermost first. */
-export function currentStages(): readonly string[] {
-  return storage.getStore()?.stages ?? [];
-}
-
 /** Outside of any request (tests, scripts): no progress, its own signal. */
-export function detachedContext(options: { signal?: AbortSignal }): Context {
-  const signal = options.signal ?? new AbortController().signal;
-  const pass = <T>(inner: () => Promise<T>): Promise<T> => inner();
+export function detachedContext(signal: AbortSignal = new AbortController().signal): Context {
   return {
     requestId: "detached",
     signal,
     progress: () => {},
     log: () => {},
-    stage: (_name, inner) => pass(inner),
-    shield: pass,
+    stage: (_name, body) => body(),
+    shield: (body) => body(),
   };
 }
 
-export function runDetached<R>(body: (context: Context) => Promise<R>, options: { signal?: AbortSignal }): Promise<R> {
-  return body(detachedContext(options));
-}
-
-function createContext(frame: RequestFrame): Context {
+function createContext(frame: RequestFrame, signal: AbortSignal): Context {
+  const inside = <R>(body: () => Promise<R>, change: (current: Current) => Partial<Current>): Promise<R> => {
+    const current = storage.getStore();
+    return current === undefined ? body() : inScope({ ...current, ...change(current) }, body);
+  };
   return {
     requestId: frame.requestId,
-    signal: frame.signal,
-    progress: (step, total, stage) => frame.sink.progress(step, total ?? null, stage ?? joined()),
+    signal,
+    progress: (step, total, stage) =>
+      frame.sink.progress(step, total ?? null, stageName(storage.getStore()?.stages ?? [], stage)),
     log: (message) => frame.sink.log(message),
-    stage: (name, body) => {
-      const current = storage.getStore();
-      if (current === undefined) return body();
-      return storage.run({ ...current, stages: [...current.stages, name] }, body);
-    },
-    shield: async (body) => {
-      const scope = frame.scopes.create();
-      try {
-        return await frame.scopes.run(scope, async () => {
-          const result = await body();
-          await scope.settle();
-          return result;
-        });
-      } finally {
-        scope.end();
-      }
-    },
+    stage: (name, body) => inside(body, ({ stages }) => ({ stages: [...stages, name] })),
+    shield: (body) => inside(body, () => ({ signal: undefined })),
   };
 }
 
-function joined(): string | null {
-  const stages = currentStages();
-  return stages.length === 0 ? null : stages.join(" · ");
+/** As it is shown: stages from the outermost in, then the name that the progress itself has. */
+export function stageName(stages: readonly string[], own: string | null | undefined): string | null {
+  return [...stages, ...(own ? [own] : [])].join(" · ") || null;
 }

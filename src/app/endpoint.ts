@@ -1,8 +1,8 @@
 // endpoint(): a class field that says path, schemas and what runs. Types of the handler come from the schemas; a field that the
 // output schema does not have is a compile error. Knows no HTTP and no queue.
 import type { z } from "zod";
-import { FlambeauError, InputError, toError } from "../errors.ts";
-import { type Context, currentContext, detachedContext, runDetached } from "./context.ts";
+import { cancelled, FlambeauError, InputError, toError } from "../errors.ts";
+import { bindIterable, type Context, currentContext, detachedContext, runWithSignal } from "./context.ts";
 import type { EndpointMode } from "./description.ts";
 import { parseInput } from "./parse-input.ts";
 
@@ -64,8 +64,7 @@ export function endpoint(
   schemas: UnarySchemas<z.ZodType, z.ZodType> | StreamSchemas<z.ZodType, z.ZodType>,
   run: (input: never, context: Context) => Promise<unknown> | AsyncIterable<unknown>,
 ): AnyEndpoint {
-  if (!path.startsWith("/"))
-    throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): the path must start with a slash`);
+  requirePath(path);
   const isStream = "yields" in schemas;
   const output = isStream ? schemas.yields : schemas.output;
   const invoke = run as (input: unknown, context: Context) => unknown;
@@ -85,6 +84,16 @@ export function endpoint(
   return made as unknown as AnyEndpoint;
 }
 
+/** A path is compared with that of a URL, so it has to survive in one. */
+function requirePath(path: string): void {
+  if (!path.startsWith("/")) {
+    throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): the path must start with a slash`);
+  }
+  const inUrl = new URL(path, "http://localhost").pathname;
+  if (inUrl === path) return;
+  throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): in a URL this path is ${inUrl}; write it so`);
+}
+
 export function isEndpoint(value: unknown): value is AnyEndpoint {
   return typeof value === "object" && value !== null && HANDLE in value;
 }
@@ -98,15 +107,14 @@ export function handleParsed(endpoint: AnyEndpoint, input: unknown, context: Con
 }
 
 interface Handled {
+  readonly path: Path;
   readonly input: z.ZodType;
   readonly [HANDLE]: (input: unknown, context: Context) => unknown;
 }
 
 async function runUnary(endpoint: Handled, input: unknown, options: { signal?: AbortSignal }): Promise<unknown> {
   const parsed = parseInput(endpoint.input, input);
-  const context = currentContext();
-  const body = async (given: Context): Promise<unknown> => endpoint[HANDLE](parsed, given);
-  return context !== undefined && options.signal === undefined ? body(context) : runDetached(body, options);
+  return inContext(endpoint, options, async (context) => endpoint[HANDLE](parsed, context));
 }
 
 async function* runStream(
@@ -115,11 +123,29 @@ async function* runStream(
   options: { signal?: AbortSignal },
 ): AsyncIterable<unknown> {
   const parsed = parseInput(endpoint.input, input);
-  const context = currentContext() ?? detachedContext(options);
-  for await (const chunk of endpoint[HANDLE](parsed, context) as AsyncIterable<unknown>) {
-    options.signal?.throwIfAborted();
+  const chunks = await inContext(endpoint, options, async (context) =>
+    bindIterable(endpoint[HANDLE](parsed, context) as AsyncIterable<unknown>),
+  );
+  for await (const chunk of chunks) {
+    refuseAborted(endpoint, options.signal);
     yield chunk;
   }
+}
+
+/** The request that this call is part of, or none; `signal` stops this call and not the rest of the request. */
+function inContext<R>(
+  endpoint: Handled,
+  { signal }: { signal?: AbortSignal },
+  body: (context: Context) => Promise<R>,
+): Promise<R> {
+  refuseAborted(endpoint, signal);
+  const context = currentContext();
+  if (context === undefined) return body(detachedContext(signal));
+  return signal === undefined ? body(context) : runWithSignal(context, signal, body);
+}
+
+function refuseAborted({ path }: Handled, signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw cancelled(signal.reason, `endpoint ${path}`);
 }
 
 async function answerChecked(schema: z.ZodType, answer: unknown): Promise<unknown> {

@@ -1,5 +1,6 @@
 // What an endpoint returned, for a person: the files that were written, then whatever else there is.
 import { relative } from "node:path";
+import { toJson } from "../app/json.ts";
 import type { OutputFolder } from "./output-folder.ts";
 import { bytesText } from "./words.ts";
 
@@ -18,7 +19,7 @@ export function outputText(output: unknown, shown: Shown): string {
 
 function restText(rest: unknown): string {
   if (typeof rest === "string") return rest;
-  return JSON.stringify(rest, null, 2) ?? "";
+  return toJson(rest, 2);
 }
 
 /** The output with every file taken out and told as a line. */
@@ -28,7 +29,7 @@ function withoutFiles(value: unknown, shown: Shown, lines: string[]): unknown {
     const kept = items.filter((item) => item !== undefined);
     return kept.length === 0 && value.length > 0 ? undefined : kept;
   }
-  if (typeof value !== "object" || value === null) return value;
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
   // A plain object's entries are unknown values under string keys.
   const fields = value as Readonly<Record<string, unknown>>;
   const path = typeof fields["url"] === "string" ? shown.files.pathOf(fields["url"]) : undefined;

@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import type { AppClass } from "../app/app.ts";
 import type { AppDescription, EndpointDescription } from "../app/description.ts";
 import type { FileStore } from "../app/files.ts";
+import { toJson } from "../app/json.ts";
 import { parseInput } from "../app/parse-input.ts";
 import type { Settings } from "../config.ts";
 import { cancelled, FlambeauError, InputError } from "../errors.ts";
@@ -228,7 +229,7 @@ function printOutput(
   const values = result.mode === "stream" ? result.chunks : [result.output];
   for (const value of values) {
     // One line each, so that a stream is read line by line and a single output by any JSON reader.
-    const text = json ? (JSON.stringify(value) ?? "null") : outputText(value, { files, cwd });
+    const text = json ? toJson(value) : outputText(value, { files, cwd });
     if (text !== "") print(text);
   }
 }

@@ -7,7 +7,8 @@ import { failureOf } from "../queue/failure.ts";
 import { createRateMeter } from "../queue/rate.ts";
 import type { Dispatch, QueuedRequest, RequestEvent, TerminalEvent } from "../queue/request.ts";
 import { EventStream } from "./event-stream.ts";
-import type { Instance, InstanceSink } from "./instance.ts";
+import type { Instance } from "./instance.ts";
+import type { InstanceSink } from "./sinks.ts";
 
 /** @param lease gives a live instance, starting one if need be */
 export function createDispatch(lease: (signal: AbortSignal) => Promise<Instance>): Dispatch {
@@ -46,18 +47,32 @@ async function carryOut(
 async function runOn(instance: Instance, request: QueuedRequest, { signal, events }: Run): Promise<unknown> {
   const endpoint = instance.endpoint(request.endpoint);
   if (endpoint === undefined) throw new FlambeauError("NOT_FOUND", `There is no endpoint ${request.endpoint}.`);
-  const timeout = endpoint.timeoutMs === undefined ? undefined : AbortSignal.timeout(endpoint.timeoutMs);
-  const stop = timeout === undefined ? signal : AbortSignal.any([signal, timeout]);
-  try {
-    return await instance.run({ id: request.id, signal: stop, sink: eventSink(events) }, async (context) => {
+  const { path, mode, timeoutMs } = endpoint;
+  return withinTime(path, timeoutMs, signal, (stop) =>
+    instance.run({ id: request.id, signal: stop, sink: eventSink(events) }, async (context) => {
       const answer = handleParsed(endpoint, request.input, context);
-      return endpoint.mode === "unary" ? answer : forward(answer as AsyncIterable<unknown>, events, context);
-    });
+      return mode === "unary" ? answer : forward(answer as AsyncIterable<unknown>, events, context);
+    }),
+  );
+}
+
+/** @throws FlambeauError TIMEOUT when the work was cancelled because its time was over */
+async function withinTime<R>(
+  path: string,
+  timeoutMs: number | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<R>,
+): Promise<R> {
+  if (timeoutMs === undefined) return work(signal);
+  const timeout = new AbortController();
+  const late = new FlambeauError("TIMEOUT", `${path} took longer than its ${timeoutMs} ms.`);
+  const timer = setTimeout(() => timeout.abort(late), timeoutMs);
+  try {
+    return await work(AbortSignal.any([signal, timeout.signal]));
   } catch (thrown) {
-    if (!timeout?.aborted || signal.aborted) throw thrown;
-    throw new FlambeauError("TIMEOUT", `${endpoint.path} took longer than its ${endpoint.timeoutMs} ms.`, {
-      cause: thrown,
-    });
+    throw timeout.signal.aborted && !signal.aborted ? late : thrown;
+  } finally {
+    clearTimeout(timer);
   }
 }
 

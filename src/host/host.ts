@@ -7,13 +7,13 @@ import type { EndpointDescription } from "../app/description.ts";
 import type { FileStore } from "../app/files.ts";
 import { parseInput } from "../app/parse-input.ts";
 import { limits, type Settings } from "../config.ts";
-import { FlambeauError, toError } from "../errors.ts";
+import { cancelled, FlambeauError, toError } from "../errors.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import { createMemoryQueue } from "../queue/memory.ts";
 import type { RequestEvent } from "../queue/request.ts";
 import { createFileStore } from "../server/file-store.ts";
 import { createServer, type Server } from "../server/server.ts";
-import { RestartPolicy } from "../workers/restart.ts";
+import { type RestartLimits, RestartPolicy } from "../workers/restart.ts";
 import type { Host, PhaseTiming } from "./contract.ts";
 import { createDispatch } from "./dispatch.ts";
 import { Instance } from "./instance.ts";
@@ -26,6 +26,13 @@ export interface HostOptions {
   /** The file that the app was loaded from: its folder can be imported from in Python. */
   readonly file?: string;
   readonly threads?: number | null;
+  /** @internal For tests: the numbers of `limits`, shorter. */
+  readonly limits?: HostLimits;
+}
+
+/** @internal */
+export interface HostLimits extends RestartLimits {
+  readonly abandonAfterMs: number;
 }
 
 /** A host for one app. Nothing is started before `start`, `submit` or `listen`. */
@@ -37,7 +44,7 @@ type State =
   | { readonly kind: "idle" }
   | { readonly kind: "starting"; readonly instance: Promise<Instance> }
   | { readonly kind: "live"; readonly instance: Instance }
-  | { readonly kind: "failed"; readonly error: Error }
+  | { readonly kind: "failed"; readonly error: Error; readonly retryAfterMs: number }
   | { readonly kind: "closed" };
 
 class AppHost implements Host {
@@ -49,16 +56,21 @@ class AppHost implements Host {
   readonly #files: FileStore;
   readonly #queue;
   readonly #server: Server;
-  readonly #restarts = new RestartPolicy(limits);
+  readonly #limits: HostLimits;
+  readonly #restarts: RestartPolicy;
   readonly #stopping = new AbortController();
   #url = "";
   #state: State = { kind: "idle" };
+  #closing: Promise<void> | undefined;
 
   constructor(app: AppClass, options: HostOptions) {
     this.description = describeApp(app);
     this.#app = app;
     this.#options = options;
     this.#logger = options.logger ?? silentLogger;
+    // The worker itself is killed after the first of these when it does not stop; handlers get a little longer.
+    this.#limits = options.limits ?? { ...limits, abandonAfterMs: limits.cancelGraceMs + limits.shutdownGraceMs };
+    this.#restarts = new RestartPolicy(this.#limits);
     const { settings } = options;
     const store = createFileStore({ dir: join(settings.cacheDir, "files"), baseUrl: () => this.#url });
     this.#files = options.files ?? store;
@@ -114,20 +126,9 @@ class AppHost implements Host {
     return this.#url;
   }
 
-  async close(): Promise<void> {
-    if (this.#state.kind === "closed") return;
-    await this.#server.close();
-    await this.#queue.close({ timeoutMs: limits.drainTimeoutMs });
-    this.#stopping.abort(new FlambeauError("CANCELLED", "The host is closing."));
-    const { kind } = this.#state;
-    const instance =
-      kind === "live"
-        ? this.#state.instance
-        : kind === "starting"
-          ? await this.#state.instance.catch(() => undefined)
-          : undefined;
-    this.#state = { kind: "closed" };
-    await instance?.stop();
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -154,21 +155,48 @@ class AppHost implements Host {
     }
   }
 
+  async #end(): Promise<void> {
+    await this.#server.close();
+    await this.#queue.close({ timeoutMs: limits.drainTimeoutMs });
+    this.#stopping.abort(new FlambeauError("CANCELLED", "The host is closing."));
+    const state = this.#state;
+    const instance =
+      state.kind === "live" || state.kind === "starting"
+        ? await Promise.resolve(state.instance).catch(() => undefined)
+        : undefined;
+    this.#state = { kind: "closed" };
+    await instance?.stop();
+  }
+
   /** The live instance; the one that is starting; or a new one. */
   async #lease(signal?: AbortSignal): Promise<Instance> {
     const state = this.#state;
-    if (state.kind === "closed") throw new FlambeauError("CANCELLED", "The host is closed.");
-    if (state.kind === "live") return state.instance;
-    if (state.kind === "starting") return withSignal(state.instance, signal);
-    const starting = this.#start();
-    this.#state = { kind: "starting", instance: starting };
-    starting.then(
-      (instance) => this.#live(instance),
-      (thrown) => {
-        if (this.#state.kind === "starting") this.#state = { kind: "failed", error: toError(thrown) };
-      },
+    switch (state.kind) {
+      case "closed":
+        throw new FlambeauError("CANCELLED", "The host is closed.");
+      case "live":
+        if (!state.instance.isGone) return state.instance;
+        // Its end is under way; what follows from it is decided in #died.
+        await withSignal(state.instance.worker.exited, signal);
+        return this.#lease(signal);
+      case "starting":
+        return withSignal(state.instance, signal);
+      case "failed":
+        if (state.error instanceof FlambeauError && state.error.code === "CRASH_LOOP") throw state.error;
+        return withSignal(this.#begin(state.retryAfterMs), signal);
+      case "idle":
+        return withSignal(this.#begin(0), signal);
+    }
+  }
+
+  #begin(delayMs: number): Promise<Instance> {
+    const instance = sleep(delayMs, undefined, { signal: this.#stopping.signal }).then(() => this.#start());
+    this.#state = { kind: "starting", instance };
+    instance.then(
+      (live) => this.#live(live),
+      (thrown: unknown) => this.#failed(toError(thrown)),
     );
-    return withSignal(starting, signal);
+    return instance;
   }
 
   #start(): Promise<Instance> {
@@ -179,6 +207,7 @@ class AppHost implements Host {
         settings,
         logger: this.#logger,
         files: this.#files,
+        abandonAfterMs: this.#limits.abandonAfterMs,
         onTiming: (timing) => this.timings.push(timing),
         ...(file === undefined ? {} : { file }),
         ...(threads === undefined ? {} : { threads }),
@@ -189,22 +218,35 @@ class AppHost implements Host {
 
   #live(instance: Instance): void {
     if (this.#state.kind === "starting") this.#state = { kind: "live", instance };
-    void instance.worker.exited.then((error) => this.#replace(instance, error));
+    void instance.worker.exited.then((error) => this.#died(instance, error));
   }
 
   /** A worker that died is replaced at once (after its back-off), so that the next request finds one. */
-  async #replace(dead: Instance, cause: Error): Promise<void> {
+  #died(dead: Instance, cause: Error): void {
     if (this.#state.kind !== "live" || this.#state.instance !== dead) return;
     this.#logger.error(cause.message);
+    const delayMs = this.#backOff(cause);
+    if (delayMs === undefined) return;
+    this.#logger.warn(`Python is started again in ${delayMs} ms.`);
+    void this.#begin(delayMs);
+  }
+
+  /** A start that failed is tried again by the next request; one in which Python died counts as a death. */
+  #failed(error: Error): void {
+    if (this.#state.kind !== "starting") return;
+    const hasDied = error instanceof FlambeauError && error.code === "WORKER_EXITED";
+    const retryAfterMs = hasDied ? this.#backOff(error) : 0;
+    if (retryAfterMs !== undefined) this.#state = { kind: "failed", error, retryAfterMs };
+  }
+
+  /** How long to wait before the next start; undefined where there is none, and the state says why. */
+  #backOff(cause: Error): number | undefined {
     try {
-      const delayMs = this.#restarts.died(performance.now(), cause);
-      this.#logger.warn(`Python is started again in ${delayMs} ms.`);
-      const next = sleep(delayMs, undefined, { signal: this.#stopping.signal }).then(() => this.#start());
-      this.#state = { kind: "starting", instance: next };
-      this.#live(await next);
+      return this.#restarts.died(performance.now(), cause);
     } catch (thrown) {
-      if (this.#state.kind === "starting") this.#state = { kind: "failed", error: toError(thrown) };
-      else if (this.#state.kind === "live") this.#state = { kind: "failed", error: toError(thrown) };
+      this.#state = { kind: "failed", error: toError(thrown), retryAfterMs: 0 };
+      this.#logger.error(toError(thrown).message);
+      return undefined;
     }
   }
 }
@@ -212,11 +254,11 @@ class AppHost implements Host {
 /** The start itself goes on for others when one caller gives up. */
 async function withSignal<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
-  signal.throwIfAborted();
-  let abort: (() => void) | undefined;
+  let abort = (): void => {};
   const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
+    abort = () => reject(cancelled(signal.reason, "The wait for the start of Python"));
   });
-  return Promise.race([work, aborted]).finally(() => abort && signal.removeEventListener("abort", abort));
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  return Promise.race([work, aborted]).finally(() => signal.removeEventListener("abort", abort));
 }

@@ -2,8 +2,9 @@
 // A generation: when its worker is gone it is done, and host.ts makes another.
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type App, type AppClass, appInternals, type Device, endpointsOf } from "../app/app.ts";
-import { type ContextSink, type RequestFrame, runRequest } from "../app/context.ts";
+import { type RequestFrame, runRequest } from "../app/context.ts";
 import type { AnyEndpoint } from "../app/endpoint.ts";
 import type { FileStore } from "../app/files.ts";
 import type { PyExpr } from "../bridge/stub-types.ts";
@@ -14,7 +15,7 @@ import { provision } from "../workers/environment.ts";
 import { inheritedEnvironment } from "../workers/inherited.ts";
 import { Worker } from "../workers/worker.ts";
 import type { PhaseTiming } from "./contract.ts";
-import { parseWorkerEvent } from "./worker-event.ts";
+import { deliver, type InstanceSink, LogSink, staged } from "./sinks.ts";
 
 export interface InstanceOptions {
   readonly settings: Settings;
@@ -24,12 +25,9 @@ export interface InstanceOptions {
   readonly file?: string;
   /** Threads of the numeric libraries; null leaves the choice to them. */
   readonly threads?: number | null;
+  /** Milliseconds that cancelled work may go on before it is left behind and its worker ended. */
+  readonly abandonAfterMs: number;
   onTiming?(timing: PhaseTiming): void;
-}
-
-/** Where what Python says of one request goes. */
-export interface InstanceSink extends ContextSink {
-  line(source: "stdout" | "stderr", line: string): void;
 }
 
 export class Instance {
@@ -67,7 +65,7 @@ export class Instance {
     const app = new appClass();
     const { session, setDevice } = appInternals(app);
     const sinks = new Map<number, InstanceSink>();
-    const setupSink = logSink(logger);
+    const setupSink = new LogSink(logger);
     const worker = await timed("python", () =>
       Worker.start(
         {
@@ -91,11 +89,14 @@ export class Instance {
     } catch (thrown) {
       await worker.stop();
       throw setupError(appClass, thrown, signal);
+    } finally {
+      setupSink.finish();
     }
   }
 
+  /** True from the first sign that the worker is ending. */
   get isGone(): boolean {
-    return this.#isGone;
+    return this.#isGone || this.worker.channel.ended !== undefined;
   }
 
   endpoint(name: string): AnyEndpoint | undefined {
@@ -107,42 +108,69 @@ export class Instance {
     request: { id: string; signal: AbortSignal; sink: InstanceSink },
     body: Parameters<typeof runRequest<R>>[1],
   ): Promise<R> {
-    let tag = 0;
+    const tags: number[] = [];
     const frame: RequestFrame = {
       requestId: request.id,
       signal: request.signal,
       sink: request.sink,
       files: this.#options.files,
       scopes: this.worker.channel.scopes,
-      onTag: (given) => {
-        tag = given;
-        this.#sinks.set(given, request.sink);
+      onTag: (tag, stages) => {
+        tags.push(tag);
+        this.#sinks.set(tag, staged(request.sink, stages));
       },
     };
     try {
-      return await runRequest(frame, body);
+      return await this.#bounded(runRequest(frame, body), request.signal);
     } finally {
-      this.#sinks.delete(tag);
+      // What Python printed before its last answer came through another pipe, and is read in the same turn of the loop.
+      await nextTurn();
+      for (const tag of tags) this.#sinks.delete(tag);
     }
   }
 
   /** teardown(), then the worker. */
   async stop(): Promise<void> {
-    if (!this.#isGone) {
-      const sink = logSink(this.#options.logger);
-      const request = { id: "teardown", signal: new AbortController().signal, sink };
+    if (!this.isGone) {
+      const { logger, abandonAfterMs } = this.#options;
+      const sink = new LogSink(logger);
+      const request = { id: "teardown", signal: AbortSignal.timeout(abandonAfterMs), sink };
       await this.run(request, () => this.app.teardown()).catch((thrown: unknown) => {
-        this.#options.logger.warn(`teardown() failed: ${toError(thrown).message}`);
+        logger.warn(`teardown() failed: ${toError(thrown).message}`);
       });
+      sink.finish();
     }
     await this.worker.stop();
   }
 
   async #setup(signal: AbortSignal | undefined): Promise<void> {
-    const sink = logSink(this.#options.logger);
+    const sink = new LogSink(this.#options.logger);
     const request = { id: "setup", signal: signal ?? new AbortController().signal, sink };
-    await this.run(request, () => this.app.setup());
-    sink.finish();
+    await this.run(request, () => this.app.setup()).finally(() => sink.finish());
+  }
+
+  /** Work that goes on long after its cancel is left behind, together with the worker that it may still be using. */
+  async #bounded<R>(work: Promise<R>, signal: AbortSignal): Promise<R> {
+    const { abandonAfterMs, logger } = this.#options;
+    let timer: NodeJS.Timeout | undefined;
+    let wait = (): void => {};
+    const late = new Promise<never>((_resolve, reject) => {
+      wait = () => {
+        timer = setTimeout(() => {
+          logger.warn("Work that was cancelled did not end: its handler does not heed the signal. Python is ended.");
+          this.worker.kill();
+          reject(cancelled(signal.reason, "A request that did not end by itself"));
+        }, abandonAfterMs);
+      };
+    });
+    if (signal.aborted) wait();
+    else signal.addEventListener("abort", wait, { once: true });
+    // Once it is left behind, nobody is there to hear of its end.
+    work.catch(() => {});
+    return Promise.race([work, late]).finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", wait);
+    });
   }
 }
 
@@ -159,43 +187,6 @@ function phases({ onTiming }: InstanceOptions): <R>(phase: string, body: () => P
 /** One run at a time per worker: lines that Python prints belong to the newest request, or to setup. */
 function lineSink(sinks: ReadonlyMap<number, InstanceSink>, otherwise: InstanceSink): InstanceSink {
   return [...sinks.values()].at(-1) ?? otherwise;
-}
-
-function deliver(event: unknown, sink: InstanceSink, logger: Logger): void {
-  const known = parseWorkerEvent(event);
-  if (known === undefined) return logger.debug(`Python sent an event of an unknown kind: ${JSON.stringify(event)}`);
-  if (known.kind === "progress") sink.progress(known.step, known.total, known.stage);
-  else if (known.kind === "log") sink.log(known.message);
-  else logger.info(known.message);
-}
-
-/** Outside of requests: progress is a wait that people see, prints are log lines. */
-function logSink(logger: Logger): InstanceSink & { finish(): void } {
-  let last: { label: string; step: number; total: number | null } | undefined;
-  const finish = (): void => {
-    if (last !== undefined)
-      logger.wait({
-        id: `setup ${last.label}`,
-        label: last.label,
-        done: last.step,
-        total: last.total,
-        unit: "steps",
-        finished: true,
-      });
-    last = undefined;
-  };
-  return {
-    progress: (step, total, stage) => {
-      const label = stage ?? "warm-up";
-      if (last !== undefined && last.label !== label) finish();
-      last = { label, step, total };
-      logger.wait({ id: `setup ${label}`, label, done: step, total, unit: "steps" });
-      if (total !== null && step >= total) finish();
-    },
-    log: (message) => logger.info(message),
-    line: (source, line) => logger.debug(`${source}: ${line}`),
-    finish,
-  };
 }
 
 /** What `this.device` says. Only a machine that shows a sign of a GPU is asked through torch, which takes seconds to import. */

@@ -40,16 +40,3 @@ export function namesOf({ name, endpoints }: AppDescription): string {
   const named = endpoints.slice(0, endpointsNamed).map((endpoint) => `${endpoint.path} (${endpoint.name})`);
   return `${name} has ${named.join(", ")}${endpoints.length > endpointsNamed ? ", …" : ""}`;
 }
-
-/**
- * As it travels: JSON.
- * @throws FlambeauError OUTPUT_INVALID
- */
-export function toJson(output: unknown): string {
-  try {
-    return JSON.stringify(output) ?? "null";
-  } catch (cause) {
-    const message = `the output cannot be written as JSON (${cause instanceof Error ? cause.message : "?"}); return plain data`;
-    throw new FlambeauError("OUTPUT_INVALID", message, { cause });
-  }
-}

@@ -2,11 +2,12 @@
 // Knows no HTTP; who may connect has been decided before. The messages are written down in README.md.
 import type { RawData, WebSocket } from "ws";
 import { z } from "zod";
+import { toJson } from "../app/json.ts";
 import { limits } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { failureOf } from "../queue/failure.ts";
 import { isTerminal, type RequestEvent, type RequestFailure } from "../queue/request.ts";
-import { type Admission, admit, findEndpoint, toJson } from "./admission.ts";
+import { type Admission, admit, findEndpoint } from "./admission.ts";
 import { parseJson } from "./body.ts";
 import { told } from "./status.ts";
 

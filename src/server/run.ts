@@ -1,10 +1,11 @@
 // One POST to an endpoint: body in, output or a stream of chunks out. A caller that leaves cancels its request.
 // Knows no other route.
 import type { EndpointDescription } from "../app/description.ts";
+import { toJson } from "../app/json.ts";
 import { cancelled } from "../errors.ts";
 import { failureOf, internalFailure } from "../queue/failure.ts";
 import { isTerminal, type RequestEvent, type RequestFailure, type TerminalEvent } from "../queue/request.ts";
-import { type Admission, admit, toJson } from "./admission.ts";
+import { type Admission, admit } from "./admission.ts";
 import { readJson } from "./body.ts";
 import { failureBody, failureResponse, told } from "./status.ts";
 
