@@ -45,7 +45,7 @@ export function rateOf(track: Track): number | null {
   return seconds > 0 && last.done > first.done ? (last.done - first.done) / seconds : null;
 }
 
-/** Seconds left at the rate, counted down since the last report; null while unknown. */
+/** Seconds left at the rate, counted down since the last report; null while unknown, and once the estimate has run out. */
 export function secondsLeftOf(track: Track, nowMs: number): number | null {
   const { wait } = track;
   if (wait.finished || wait.total === null) return null;
@@ -59,7 +59,7 @@ export function secondsLeftOf(track: Track, nowMs: number): number | null {
         : rate === null
           ? null
           : (wait.total - wait.done) / rate;
-  return atReport === null ? null : Math.max(0, atReport - sinceReport);
+  return atReport !== null && atReport > sinceReport ? atReport - sinceReport : null;
 }
 
 /** One line without a bar: `step 12/30 18.2 it/s 1 s left`. For pipes and logs. */
