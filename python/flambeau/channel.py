@@ -188,11 +188,14 @@ class Channel:
             self._inbox.add(answer)
 
     def _on_shutdown(self, _id: int, _lane: int, _body: bytes | bytearray) -> None:
+        self._inbox.drop_queued()
         for job in list(self._running.stack)[:1]:
             self._running.cancel(job.call.id)
+            self._inbox.add(Wake())
             self._gate.interrupt()
         self._inbox.add(Shutdown())
-        time.sleep(protocol.SHUTDOWN_S)
+        if self._inbox.leaving.wait(protocol.SHUTDOWN_S):
+            time.sleep(protocol.EXIT_HANDLERS_S)
         os._exit(0)
 
     def _on_dump(self, frame_id: int, _lane: int, _body: bytes | bytearray) -> None:

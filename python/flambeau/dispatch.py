@@ -68,6 +68,7 @@ class Dispatcher:
         while True:
             item = self._waiting.popleft() if self._waiting else self._inbox.take()
             if isinstance(item, Shutdown):
+                self._inbox.leaving.set()
                 return
             self._serve_one(item)
             del item  # what it holds must not live until the next arrival

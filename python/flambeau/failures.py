@@ -111,10 +111,13 @@ def traceback_of(error: BaseException) -> str:
     if frames:
         lines.append("Traceback (most recent call last):\n")
         lines += traceback.format_list(frames)
+    message = message_of(error)
     try:
+        if len(message) > MESSAGE_BYTES // 2:
+            raise ValueError("formatting a message of megabytes takes seconds")
         lines += traceback.format_exception_only(type(error), error)
     except BaseException:
-        lines.append(f"{type_name(type(error))}: {message_of(error)}\n")
+        lines.append(f"{type_name(type(error))}: {message}\n")
     lines = bounded("".join(lines), 4 * MESSAGE_BYTES).splitlines()
     if len(lines) > TRACEBACK_LINES:
         half = TRACEBACK_LINES // 2

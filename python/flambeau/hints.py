@@ -33,6 +33,7 @@ HUB_WORDS = re.compile(
 )
 CHAIN_LIMIT = 16
 SIGNATURE_CHARACTERS = 500
+SEARCHED_CHARACTERS = 4096
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ def _unreachable_model(error: BaseException, call: Call) -> Hint | None:
         for link in chain
         for kind in type(link).__mro__
     )
-    words = any(isinstance(link, OSError) and HUB_WORDS.search(str(link)) for link in chain)
-    named = any(HUB_WORDS.search(str(link)) for link in chain) or any(type(link).__module__.startswith("huggingface_hub") for link in chain)
+    words = any(isinstance(link, OSError) and HUB_WORDS.search(_words(link)) for link in chain)
+    named = any(HUB_WORDS.search(_words(link)) for link in chain) or any(
+        type(link).__module__.startswith("huggingface_hub") for link in chain
+    )
     if not ((hub and (named or from_pretrained)) or words):
         return None
     model = call.args[0] if call.args and type(call.args[0]) is str else "the model"
@@ -80,6 +83,13 @@ def _unreachable_model(error: BaseException, call: Call) -> Hint | None:
         "downloaded, HF_TOKEN opens gated models), or pass the path of a local folder, or tinySdxl(), the model that comes with Flambeau",
         "MODEL_UNREACHABLE",
     )
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)[:SEARCHED_CHARACTERS]
+    except Exception:
+        return ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -94,7 +104,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _unexpected_keyword(error: BaseException, call: Call) -> Hint | None:
     if not isinstance(error, TypeError):
         return None
-    found = re.search(r"unexpected keyword argument '([^']*)'", str(error))
+    found = re.search(r"unexpected keyword argument '([^']*)'", _words(error))
     if found is None or found.group(1) not in call.kwargs:
         return None
     text = "a trailing plain object is passed as keyword arguments; use py.dict() to pass it as one dict"
@@ -120,7 +130,7 @@ def _signature(call: Call) -> str | None:
 
 
 def _int_for_float(error: BaseException, call: Call) -> Hint | None:
-    if not isinstance(error, (TypeError, ValueError)) or "float" not in str(error):
+    if not isinstance(error, (TypeError, ValueError)) or "float" not in _words(error):
         return None
     for value in (*call.args, *call.kwargs.values()):
         if type(value) is int:

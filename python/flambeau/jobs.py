@@ -15,7 +15,7 @@ from flambeau.protocol import Call, Release, Return, Shutdown, Wake
 class Job:
     """One call and what becomes of it."""
 
-    __slots__ = ("call", "cancelled", "cancelled_s", "interrupted", "progress", "ready", "started_s")
+    __slots__ = ("_ready", "call", "cancelled", "cancelled_s", "interrupted", "progress", "started_s")
 
     def __init__(self, call: Call, *, awaits_attachments: bool) -> None:
         self.call = call
@@ -27,21 +27,17 @@ class Job:
         self.started_s = 0.0
         # Of context.py: the meter that keeps progress events to a bearable rate.
         self.progress: object = None
-        self.ready: threading.Lock | None = None
-        if awaits_attachments:
-            self.ready = threading.Lock()
-            self.ready.acquire()
+        self._ready = threading.Event() if awaits_attachments else None
 
     def set_ready(self) -> None:
         """Its attachments are whole, or it will not run: whoever waits for it goes on."""
-        if self.ready is not None and self.ready.locked():
-            self.ready.release()
+        if self._ready is not None:
+            self._ready.set()
 
     def wait_until_ready(self) -> None:
         """Blocks until its attachments are whole."""
-        if self.ready is not None:
-            with self.ready:
-                pass
+        if self._ready is not None:
+            self._ready.wait()
 
 
 Item = Job | Release | Return | Shutdown | Wake
@@ -54,6 +50,8 @@ class Inbox:
         self._arrivals: SimpleQueue[Item] = SimpleQueue()
         # Whoever pops a job from here owns it: the main thread to run it, or the I/O thread to cancel it.
         self._queued: dict[int, Job] = {}
+        # Set by the main thread once it has seen SHUTDOWN.
+        self.leaving = threading.Event()
 
     def add(self, item: Item) -> None:
         """From the I/O thread."""
@@ -64,6 +62,13 @@ class Inbox:
     def claim(self, call_id: int) -> Job | None:
         """The job, if nobody has it yet."""
         return self._queued.pop(call_id, None)
+
+    def drop_queued(self) -> None:
+        """Nothing that has not begun will begin."""
+        for call_id in list(self._queued):
+            job = self.claim(call_id)
+            if job is not None:
+                job.set_ready()
 
     def take(self) -> Item:
         """Waits for the next arrival; for the main thread."""

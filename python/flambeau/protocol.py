@@ -28,6 +28,7 @@ PROGRESS_PER_SECOND = 50
 NUDGE_S = 0.05
 COOPERATIVE_S = 1.0
 SHUTDOWN_S = 1.0
+EXIT_HANDLERS_S = 0.8
 
 # Ids of objects that the worker sends unasked (callback arguments, items of iterators) count up from here; the host's from 1.
 FIRST_WORKER_ID = 2**40

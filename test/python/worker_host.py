@@ -78,7 +78,7 @@ class Worker:
             stderr=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
             pass_fds=[3] if fd == 3 else [3, fd],
-            preexec_fn=lambda: (os.setpgid(0, 0), os.dup2(fd, 3), None)[2],
+            preexec_fn=lambda: _in_place_of_3(fd),
         )
         theirs.close()
         self.stdout = Collected(self.process.stdout)
@@ -236,6 +236,14 @@ class Worker:
     def until_running(self, call_id: int) -> None:
         while self.ping()["running"] != call_id:
             time.sleep(0.002)
+
+
+def _in_place_of_3(fd: int) -> None:
+    """In the child: as libuv leaves it, in a process group of its own with one end of the pair as 3 and nowhere else."""
+    os.setpgid(0, 0)
+    if fd != 3:
+        os.dup2(fd, 3)
+        os.close(fd)
 
 
 class Collected:
