@@ -1,6 +1,7 @@
 // The request that is being carried out, for the handler and for everything that it calls: id, signal, progress, logs.
 // Carried by AsyncLocalStorage, beside the bridge's scope. Knows no queue: events go to the sink that it is handed.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Scopes } from "../bridge/scope.ts";
 import type { FileStore } from "./files.ts";
 
@@ -37,15 +38,23 @@ export interface RequestFrame {
 
 type Scope = ReturnType<Scopes["create"]>;
 
+/** What one request has open, from its start to its end. */
+interface Request {
+  readonly frame: RequestFrame;
+  /** They end with the request, as functions passed to Python live until then. */
+  readonly scopes: Scope[];
+  /** Promises that were rejected while nobody looked, and why. */
+  readonly rejected: Map<Promise<unknown>, unknown>;
+  hasEnded: boolean;
+}
+
 /** Where in a request we are. */
 interface Current {
+  readonly request: Request;
   readonly context: Context;
-  readonly frame: RequestFrame;
   readonly stages: readonly string[];
   /** Stops Python calls; undefined inside `shield`. */
   readonly signal: AbortSignal | undefined;
-  /** Every scope that was opened for this request: they end with it, as functions passed to Python live until then. */
-  readonly scopes: Scope[];
 }
 
 /** One store for the process: a request is found by whoever runs inside it, whichever app made it. */
@@ -57,19 +66,41 @@ const storage = new AsyncLocalStorage<Current>();
  */
 export async function runRequest<R>(frame: RequestFrame, body: (context: Context) => Promise<R>): Promise<R> {
   const { signal } = frame;
-  const context = createContext(frame, signal);
-  const current: Current = { context, frame, stages: [], signal, scopes: [] };
+  const request: Request = { frame, scopes: [], rejected: new Map(), hasEnded: false };
+  const context = createContext(frame);
   try {
-    const result = await inScope(current, () => body(context));
-    for (const scope of current.scopes) await scope.settle();
+    const result = await inScope({ request, context, stages: [], signal }, () => body(context));
+    for (const scope of request.scopes) await scope.settle();
+    // Node tells of rejected promises once the turn is over; what Python printed before its last answer is read in it as well.
+    await nextTurn();
+    for (const reason of request.rejected.values()) throw reason;
     return result;
   } finally {
     // Also after a failure: the request has ended when the worker is free of it.
-    for (const scope of current.scopes) {
+    for (const scope of request.scopes) {
       await scope.settle().catch(() => {});
       scope.end();
     }
+    // What was rejected along with the failure has been told by it.
+    await nextTurn();
+    request.hasEnded = true;
   }
+}
+
+/** A rejected promise that nobody looks at, and that a request made. */
+export interface ClaimedRejection {
+  /** The request has ended already: it can no longer fail over this. */
+  readonly isLate: boolean;
+  /** Somebody looks at it after all. */
+  forget(): void;
+}
+
+/** Called where Node reports a rejection: it fails the request that made the promise. Undefined: no request made it. */
+export function claimRejection(promise: Promise<unknown>, reason: unknown): ClaimedRejection | undefined {
+  const request = storage.getStore()?.request;
+  if (request === undefined) return undefined;
+  request.rejected.set(promise, reason);
+  return { isLate: request.hasEnded, forget: () => void request.rejected.delete(promise) };
 }
 
 /** Runs a part of the request whose Python calls also stop when this signal fires. Must be inside of a request. */
@@ -88,9 +119,10 @@ export async function runWithSignal<R>(
 
 /** Runs `body` with a scope, and so a tag, of its own; what it started and did not await ends with it. */
 async function inScope<R>(current: Current, body: () => Promise<R>): Promise<R> {
-  const { frame, signal, stages, scopes } = current;
+  const { request, signal, stages } = current;
+  const { frame } = request;
   const scope = frame.scopes.create(signal);
-  scopes.push(scope);
+  request.scopes.push(scope);
   frame.onTag?.(scope.tag, stages);
   return frame.scopes.run(scope, () =>
     storage.run(current, async () => {
@@ -118,7 +150,7 @@ export function currentContext(): Context | undefined {
 }
 
 export function currentFrame(): RequestFrame | undefined {
-  return storage.getStore()?.frame;
+  return storage.getStore()?.request.frame;
 }
 
 /** Outside of any request (tests, scripts): no progress, its own signal. */
@@ -133,14 +165,14 @@ export function detachedContext(signal: AbortSignal = new AbortController().sign
   };
 }
 
-function createContext(frame: RequestFrame, signal: AbortSignal): Context {
+function createContext(frame: RequestFrame): Context {
   const inside = <R>(body: () => Promise<R>, change: (current: Current) => Partial<Current>): Promise<R> => {
     const current = storage.getStore();
     return current === undefined ? body() : inScope({ ...current, ...change(current) }, body);
   };
   return {
     requestId: frame.requestId,
-    signal,
+    signal: frame.signal,
     progress: (step, total, stage) =>
       frame.sink.progress(step, total ?? null, stageName(storage.getStore()?.stages ?? [], stage)),
     log: (message) => frame.sink.log(message),

@@ -17,6 +17,7 @@ import { type RestartLimits, RestartPolicy } from "../workers/restart.ts";
 import type { Host, PhaseTiming } from "./contract.ts";
 import { createDispatch } from "./dispatch.ts";
 import { Instance } from "./instance.ts";
+import { watchRejections } from "./rejections.ts";
 
 export interface HostOptions {
   readonly settings: Settings;
@@ -62,6 +63,8 @@ class AppHost implements Host {
   #url = "";
   #state: State = { kind: "idle" };
   #closing: Promise<void> | undefined;
+  /** While there can be requests. */
+  #rejections: Disposable | undefined;
 
   constructor(app: AppClass, options: HostOptions) {
     this.description = describeApp(app);
@@ -166,6 +169,7 @@ class AppHost implements Host {
         : undefined;
     this.#state = { kind: "closed" };
     await instance?.stop();
+    this.#rejections?.[Symbol.dispose]();
   }
 
   /** The live instance; the one that is starting; or a new one. */
@@ -190,6 +194,9 @@ class AppHost implements Host {
   }
 
   #begin(delayMs: number): Promise<Instance> {
+    this.#rejections ??= watchRejections((error) => {
+      this.#logger.warn(`A promise of a request that has ended was rejected: ${error.message}`);
+    });
     const instance = sleep(delayMs, undefined, { signal: this.#stopping.signal }).then(() => this.#start());
     this.#state = { kind: "starting", instance };
     instance.then(

@@ -2,7 +2,6 @@
 // A generation: when its worker is gone it is done, and host.ts makes another.
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { type App, type AppClass, appInternals, type Device, endpointsOf } from "../app/app.ts";
 import { type RequestFrame, runRequest } from "../app/context.ts";
 import type { AnyEndpoint } from "../app/endpoint.ts";
@@ -123,8 +122,6 @@ export class Instance {
     try {
       return await this.#bounded(runRequest(frame, body), request.signal);
     } finally {
-      // What Python printed before its last answer came through another pipe, and is read in the same turn of the loop.
-      await nextTurn();
       for (const tag of tags) this.#sinks.delete(tag);
     }
   }
@@ -158,6 +155,7 @@ export class Instance {
       wait = () => {
         timer = setTimeout(() => {
           logger.warn("Work that was cancelled did not end: its handler does not heed the signal. Python is ended.");
+          this.#isGone = true;
           this.worker.kill();
           reject(cancelled(signal.reason, "A request that did not end by itself"));
         }, abandonAfterMs);
