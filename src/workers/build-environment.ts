@@ -131,7 +131,7 @@ async function describe(
     layout: LAYOUT_VERSION,
     key: request.key,
     requirements: request.requirements.map((requirement) => requirement.text),
-    packages: { ...packages },
+    packages: Object.fromEntries(Object.entries(packages).sort()),
     sitePackages: relative(build.environment, folder),
     entries: (await readdir(folder)).filter((name) => name !== "__pycache__").sort(),
     python: { version: build.interpreter.version, executable: build.interpreter.executable },

@@ -1,9 +1,10 @@
 // One builder at a time, across processes: a kernel lock that a tiny Python process holds for us, since Node has no
 // flock. It is freed however we die, after the process groups that we named to it are killed.
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import { limits } from "../config.ts";
 import { cancelled, FlambeauError } from "../errors.ts";
 import { HOLD_LOCK } from "./python-scripts.ts";
@@ -47,22 +48,7 @@ export async function takeLock(request: LockRequest): Promise<BuilderLock | null
     helper.stdin.end();
     await exited;
   };
-  const outcome = await new Promise<"held" | "waited" | "aborted" | "died">((resolve) => {
-    const abort = (): void => resolve("aborted");
-    request.signal?.addEventListener("abort", abort, { once: true });
-    let timer: NodeJS.Timeout | undefined;
-    helper.once("error", () => resolve("died"));
-    helper.once("exit", () => resolve("died"));
-    createInterface({ input: helper.stdout }).on("line", (line) => {
-      if (line === "held") {
-        clearTimeout(timer);
-        request.signal?.removeEventListener("abort", abort);
-        return resolve("held");
-      }
-      timer = setTimeout(() => resolve("waited"), request.timeoutMs);
-      if (request.timeoutMs > 0) request.onWaiting?.();
-    });
-  });
+  const outcome = await outcomeOf(helper, request);
   if (outcome === "held") {
     const tell = (sign: "+" | "-") => (group: number) => void helper.stdin.write(`${sign}${group}\n`);
     return { guard: { started: tell("+"), ended: tell("-") }, [Symbol.asyncDispose]: release };
@@ -75,4 +61,26 @@ export async function takeLock(request: LockRequest): Promise<BuilderLock | null
     `${request.python} could not hold the lock ${request.path}: it ended with ${helper.exitCode ?? helper.signalCode ?? "an error"}; ` +
       "needed: a Python with the fcntl module, and a cache folder that can be written",
   );
+}
+
+/** What becomes of the helper: it holds the lock, time is up, the caller gave up, or it ended. */
+async function outcomeOf(
+  helper: ChildProcessByStdio<Writable, Readable, null>,
+  { timeoutMs, signal, onWaiting }: LockRequest,
+): Promise<"held" | "waited" | "aborted" | "died"> {
+  const settled = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const outcome = await new Promise<"held" | "waited" | "aborted" | "died">((resolve) => {
+    signal?.addEventListener("abort", () => resolve("aborted"), { signal: settled.signal });
+    helper.once("error", () => resolve("died"));
+    helper.once("exit", () => resolve("died"));
+    createInterface({ input: helper.stdout }).on("line", (line) => {
+      if (line === "held") return resolve("held");
+      timer = setTimeout(() => resolve("waited"), timeoutMs);
+      if (timeoutMs > 0) onWaiting?.();
+    });
+  });
+  clearTimeout(timer);
+  settled.abort();
+  return outcome;
 }

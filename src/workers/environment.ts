@@ -1,7 +1,7 @@
 // `static requirements` → a Python that has them: an immutable environment in the cache, built once and used from then
 // on, or the interpreter that was named. Knows no worker and no app.
-import { limits, type Settings } from "../config.ts";
-import { FlambeauError, toError } from "../errors.ts";
+import { limits, PYTORCH_CPU_INDEX, type Settings } from "../config.ts";
+import { cancelled, FlambeauError, toError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { accelerator } from "./accelerator.ts";
 import { buildEnvironment } from "./build-environment.ts";
@@ -75,6 +75,7 @@ export async function provision(request: ProvisionRequest, context: ProvisionCon
       ...(signal === undefined ? {} : { signal }),
     });
   } catch (error) {
+    if (signal?.aborted) throw cancelled(signal.reason, "preparing the Python environment");
     throw fromFileSystem(error, settings);
   }
 }
@@ -128,7 +129,16 @@ async function buildUnderLock(
   const condition = await conditionOf(environmentDir(settings, key));
   if (condition.state === "whole") return condition.manifest;
   await sweep(settings, key);
-  return await buildEnvironment({ ...parts, key, settings, logger, waiting, signal, guard: lock.guard });
+  return await buildEnvironment({
+    ...parts,
+    key,
+    settings,
+    logger,
+    waiting,
+    signal,
+    guard: lock.guard,
+    cpuIndex: PYTORCH_CPU_INDEX,
+  });
 }
 
 async function waitForLock(

@@ -14,7 +14,7 @@ const UNSOLVABLE = /ResolutionImpossible|No solution found when resolving/;
 const NOT_FOUND = /Could not find a version that satisfies|No matching distribution found/;
 /** A connection that broke half-way, or a server that stumbled: the same again may well succeed. */
 const BROKEN_TRANSFER =
-  /IncompleteRead|ReadTimeoutError|Read timed out|ConnectionResetError|Connection (?:aborted|broken: (?:Incomplete|Connection reset|InvalidChunk))|RemoteDisconnected|connection reset|operation timed out|unexpected (?:eof|end of file)|error decoding response body|HTTP (?:error|status)[^\n]* 5\d\d|5\d\d (?:Server Error|Internal|Bad Gateway|Service)/i;
+  /IncompleteRead|ReadTimeoutError|Read timed out|ConnectionResetError|Connection (?:aborted|broken: (?:Incomplete|Connection reset|InvalidChunk))|RemoteDisconnected|connection reset|operation timed out|unexpected (?:eof|end of file)|error decoding response body|HTTP (?:error|status)[^\n]* 5\d\d|located at .* is invalid|is not a zip file|BadZipFile|Failed to extract|5\d\d (?:Server Error|Internal|Bad Gateway|Service)/i;
 const UNREACHABLE =
   /NewConnectionError|ConnectTimeoutError|Max retries exceeded|ProxyError|SSLError|NameResolutionError|Temporary failure in name resolution|Connection refused|Failed to establish a new connection|Failed to fetch|Failed to download|error sending request|dns error|tcp connect error|HTTP error \d{3}|40[137] (?:Client )?Error|invalid peer certificate|CERTIFICATE_VERIFY_FAILED/i;
 const BUILD = /metadata-generation-failed|subprocess-exited-with-error|Failed building wheel|Failed to build/;
@@ -33,10 +33,9 @@ export function installError({ output, sources, folder }: FailedInstall): Flambe
   }
   if (UNSOLVABLE.test(output)) return conflict(output);
   if (BROKEN_TRANSFER.test(output) || UNREACHABLE.test(output)) {
-    const evidence = firstMatching(output, [UNREACHABLE, BROKEN_TRANSFER]);
     return new FlambeauError(
       "INDEX_UNREACHABLE",
-      `the package index could not be reached: ${evidence}. Looked at: ${sources}. Check the network, proxy variables and ` +
+      `packages could not be fetched: ${evidenceOf(output)}. Looked at: ${sources}. Check the network, proxy variables and ` +
         "these settings, then try again",
     );
   }
@@ -67,7 +66,7 @@ function core(output: string): string {
   const cause = section(lines, /The conflict is caused by:/) ?? section(lines, /No solution found when resolving/);
   const errors = lines.filter((line) => /^\s*(?:ERROR|error|Caused by|\s*cause)[: ]/.test(line));
   const chosen = cause ?? (errors.length > 0 ? errors : lines.filter((line) => line.trim() !== "").slice(-MAX_LINES));
-  const shown = chosen.map((line) => `  ${shorten(line.trim().replace(/^ERROR: /i, ""))}`);
+  const shown = chosen.map((line) => `  ${shorten(line.trim().replace(/^(?:ERROR|cause): /i, ""))}`);
   return [...new Set(shown)].slice(0, MAX_LINES).join("\n");
 }
 
@@ -80,10 +79,20 @@ function section(lines: readonly string[], heading: RegExp): readonly string[] |
   return end === 0 ? null : rest.slice(0, end < 0 ? undefined : end);
 }
 
-function firstMatching(output: string, patterns: readonly RegExp[]): string {
-  const lines = output.split("\n");
-  const found = patterns.map((pattern) => lines.find((line) => pattern.test(line))).find((line) => line !== undefined);
-  return shorten((found ?? "").trim().replace(/^(?:WARNING|ERROR|error): /i, ""));
+/** The first telling line and uv's root cause; of pip's retry notices only the reason and what was asked for. */
+function evidenceOf(output: string): string {
+  const lines = output.split("\n").map((line) => line.trim());
+  const telling = [UNREACHABLE, BROKEN_TRANSFER].map((pattern) => lines.find((line) => pattern.test(line)));
+  const line = telling.find((found) => found !== undefined) ?? "";
+  const retried = /after connection broken by ['"](\w+)/.exec(line)?.[1];
+  if (retried !== undefined) {
+    const reason =
+      /\[(?:Errno|SSL)[^'")]*|Read timed out|Cannot connect to proxy/.exec(line)?.[0] ?? "connection broken";
+    return shorten(`${retried}: ${reason}, asking for ${/['"]: (\/\S*)$/.exec(line)?.[1] ?? "a page"}`);
+  }
+  const strip = (text: string): string => text.replace(/^(?:WARNING|ERROR|error|cause|Caused by): /i, "");
+  const root = lines.findLast((text) => /^(?:cause|Caused by): /i.test(text));
+  return shorten([...new Set([strip(line), ...(root === undefined ? [] : [strip(root)])])].join("; "));
 }
 
 const shorten = (line: string): string => (line.length > MAX_LINE ? `${line.slice(0, MAX_LINE)}…` : line);

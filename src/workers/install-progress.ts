@@ -33,7 +33,7 @@ const UNITS: Readonly<Record<string, number>> = {
 };
 const SIZE = String.raw`\((\d+(?:\.\d+)?) ?(bytes|B|[kMG]B|[KMG]iB)\)`;
 const PIP_FILE = new RegExp(
-  String.raw`^\s*(Downloading|Using cached|Processing) (?:\S*\/)?([^\s/]+?\.(?:whl|tar\.gz|zip))(\.metadata)?(?: ${SIZE})?\s*$`,
+  String.raw`^\s*(Downloading|Using cached|Processing) (?:.*\/)?([^\s/]+?\.(?:whl|tar\.gz|zip))(\.metadata)?(?: ${SIZE})?\s*$`,
 );
 const UV_FILE = new RegExp(String.raw`^\s*Downloading ([A-Za-z0-9._-]+) ${SIZE}\s*$`);
 

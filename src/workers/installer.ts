@@ -10,7 +10,7 @@ import { inheritedEnvironment } from "./inherited.ts";
 import { installError, isWorthRepeating } from "./install-errors.ts";
 import type { Interpreter } from "./interpreter.ts";
 import { describeSources, type PackageSources, redact } from "./package-sources.ts";
-import type { Requirement } from "./requirement.ts";
+import { normalizeName, type Requirement } from "./requirement.ts";
 import { runTool, type ToolResult, type ToolRun } from "./tool.ts";
 import type { Waiting } from "./waiting.ts";
 
@@ -24,6 +24,8 @@ export interface Build {
   readonly interpreter: Interpreter;
   readonly sources: PackageSources;
   readonly accelerator: Accelerator;
+  /** PyTorch's index of builds without CUDA. */
+  readonly cpuIndex: string;
   /** The environment being made, and a folder for what installers put aside; both on the cache's disk. */
   readonly environment: string;
   readonly temporary: string;
@@ -61,8 +63,8 @@ export async function installAll(installer: Installer, build: Build, job: Instal
     try {
       return await installer.install({ requirements: job.requirements, constraints });
     } catch (error) {
-      const isConflict = error instanceof FlambeauError && error.code === "ENV_CONFLICT";
-      if (!isConflict || step === ladder.length - 1) throw error;
+      const isOurs = error instanceof FlambeauError && error.code === "ENV_CONFLICT" && names(error, constraints);
+      if (!isOurs || step === ladder.length - 1) throw error;
       build.logger.info(
         step === 0
           ? "the tested versions do not go together with the app's requirements; trying with those of named packages only"
@@ -108,11 +110,16 @@ export async function runInstaller(build: Build, run: InstallerRun): Promise<Too
   }
 }
 
-/** Says which build is coming where the machine has no use for CUDA and no other can be had. */
-export function warnOfCuda(build: Build, size: string, cause: unknown): void {
+/**
+ * Says what is coming where the machine has no use for CUDA and nothing else can be had.
+ * @throws the error itself if it is not about what that index has
+ */
+export function warnOfCuda(build: Build, size: string, error: unknown): void {
+  if (!(error instanceof FlambeauError) || !["INDEX_UNREACHABLE", "ENV_CONFLICT"].includes(error.code)) throw error;
+  const why = error.code === "INDEX_UNREACHABLE" ? "is out of reach" : "has none that fits";
   build.logger.warn(
-    `this machine has no NVIDIA GPU, but only packages with CUDA can be had (${size}): PyTorch's index of CPU builds was of ` +
-      `no help (${cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : String(cause)}); going on with those`,
+    `this machine has no NVIDIA GPU, yet torch comes with CUDA (${size}): PyTorch's index of builds without it, ` +
+      `${build.cpuIndex}, ${why}. A setting of pip or uv such as find-links can name another place`,
   );
 }
 
@@ -122,6 +129,12 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
   } catch {
     throw cancelled(signal?.reason, "installing the environment");
   }
+}
+
+/** Both installers name the packages that stand against each other; without one of ours it is the app's own conflict. */
+function names(conflict: FlambeauError, constraints: readonly Requirement[]): boolean {
+  const words = new Set(conflict.message.split(/[^A-Za-z0-9._-]+|==|[._]+$/).map(normalizeName));
+  return constraints.some(({ name }) => words.has(name));
 }
 
 const listOf = (lines: readonly Requirement[]): string => lines.map(({ text }) => text).join(", ");

@@ -2,7 +2,7 @@
 // one that ensurepip puts there.
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { limits, PYTORCH_CPU_INDEX } from "../config.ts";
+import { limits } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { announcesCuda, type InstallEvent, parseInstallLine } from "./install-progress.ts";
 import {
@@ -103,7 +103,7 @@ async function installCpuBuild(build: Build, pip: Pip, job: InstallJob, torch: s
   build.waiting.set({ label: "looking for a build of torch without CUDA", done: 0, total: null, unit: "packages" });
   try {
     const found = await runInstaller(build, {
-      ...commandOf(pip, ["install", "--dry-run", "--no-deps", "--index-url", PYTORCH_CPU_INDEX, "--", ...asked]),
+      ...commandOf(pip, ["install", "--dry-run", "--no-deps", "--index-url", build.cpuIndex, "--", ...asked]),
       env: {
         ...pipVariables(build.sources, { retries: 1 }),
         PIP_EXTRA_INDEX_URL: "",
@@ -111,10 +111,9 @@ async function installCpuBuild(build: Build, pip: Pip, job: InstallJob, torch: s
       },
     });
     const version = /torch-(\d\S*\+cpu)/.exec(found.output)?.[1];
-    if (version === undefined) throw new Error("it has no such version for this Python");
+    if (version === undefined) throw new FlambeauError("ENV_CONFLICT", `${build.cpuIndex} has no ${asked.join(" ")}`);
     await run(build, pip, job, { cpuTorch: version });
   } catch (error) {
-    if (error instanceof FlambeauError && !["INDEX_UNREACHABLE", "ENV_CONFLICT"].includes(error.code)) throw error;
     warnOfCuda(build, "about 2 GB or more to download", error);
     await run(build, pip, job, {});
   }
@@ -129,7 +128,7 @@ interface RunOptions {
 async function run(build: Build, pip: Pip, job: InstallJob, { onEvent, signal, cpuTorch }: RunOptions): Promise<void> {
   const constraints = join(build.temporary, "constraints.txt");
   await writeFile(constraints, `${job.constraints.map(({ text }) => text).join("\n")}\n`);
-  const names = job.requirements.map(({ name }) => name);
+  const names = [...new Set(job.requirements.map(({ name }) => name))];
   build.waiting.set({ label: `resolving ${names.join(", ")}`, done: 0, total: null, unit: "packages" });
   const progress = new PipProgress(build);
   const args = [
@@ -145,7 +144,10 @@ async function run(build: Build, pip: Pip, job: InstallJob, { onEvent, signal, c
   ];
   await runInstaller(build, {
     ...commandOf(pip, args),
-    env: withExtraIndex(pipVariables(build.sources, { retries: limits.installIndexRetries }), cpuTorch !== undefined),
+    env: withExtraIndex(
+      pipVariables(build.sources, { retries: limits.installIndexRetries }),
+      cpuTorch === undefined ? null : build.cpuIndex,
+    ),
     signal,
     onLine: (line) => {
       const event = parseInstallLine(line);
@@ -157,10 +159,10 @@ async function run(build: Build, pip: Pip, job: InstallJob, { onEvent, signal, c
 }
 
 /** One more index beside the user's own: a setting given twice would replace theirs. */
-function withExtraIndex(variables: Record<string, string>, isWanted: boolean): Record<string, string> {
-  if (!isWanted) return variables;
+function withExtraIndex(variables: Record<string, string>, index: string | null): Record<string, string> {
+  if (index === null) return variables;
   const own = variables["PIP_EXTRA_INDEX_URL"];
-  return { ...variables, PIP_EXTRA_INDEX_URL: own === undefined ? PYTORCH_CPU_INDEX : `${own} ${PYTORCH_CPU_INDEX}` };
+  return { ...variables, PIP_EXTRA_INDEX_URL: own === undefined ? index : `${own} ${index}` };
 }
 
 function commandOf({ command: [file, ...before] }: Pip, args: readonly string[]): Pick<InstallerRun, "file" | "args"> {

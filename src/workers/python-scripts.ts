@@ -11,10 +11,13 @@ def has(name):
     except Exception:
         return False
 implementation = getattr(sys, "implementation", None)
+base = getattr(sys, "_base_executable", None) or sys.executable
+if base == sys.executable:  # Before 3.11 a virtual environment names itself.
+    base = os.path.realpath(sys.executable)
 full = ".".join(str(part) for part in sys.version_info[:3])
 print(json.dumps({
     "executable": sys.executable,
-    "base": getattr(sys, "_base_executable", None) or sys.executable,
+    "base": base,
     "prefix": sys.prefix,
     "version": full,
     "implementation": platform.python_implementation(),

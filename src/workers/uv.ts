@@ -2,7 +2,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { limits } from "../config.ts";
-import { FlambeauError } from "../errors.ts";
 import { type InstallEvent, isCudaPackage, parseInstallLine } from "./install-progress.ts";
 import { type Build, type Installer, type InstallJob, runInstaller, warnOfCuda } from "./installer.ts";
 import { noIndex, uvArguments, uvVariables } from "./package-sources.ts";
@@ -28,7 +27,7 @@ export async function uvInstaller(build: Build, uv: string): Promise<Installer> 
 }
 
 async function install(build: Build, uv: string, job: InstallJob): Promise<void> {
-  const names = job.requirements.map(({ name }) => name);
+  const names = [...new Set(job.requirements.map(({ name }) => name))];
   build.waiting.set({ label: `resolving ${names.join(", ")}`, done: 0, total: null, unit: "packages" });
   const constraints = join(build.temporary, "constraints.txt");
   await writeFile(constraints, `${job.constraints.map(({ text }) => text).join("\n")}\n`);
@@ -64,7 +63,6 @@ async function findCpuBackend(
     await run([...CPU_BACKEND, "--dry-run"]);
     return CPU_BACKEND;
   } catch (error) {
-    if (!(error instanceof FlambeauError) || !["INDEX_UNREACHABLE", "ENV_CONFLICT"].includes(error.code)) throw error;
     warnOfCuda(build, `${plan.filter(isCudaPackage).length} packages of CUDA, about 2 GB or more`, error);
     return [];
   }
