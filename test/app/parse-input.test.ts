@@ -63,7 +63,13 @@ describe("parseInput", () => {
     expect(issuesOf(z.object({ image: z.string() }), { image })).toEqual([]);
   });
 
-  test("refuses a value nested too deeply, or in a circle, without recursion", () => {
+  test("accepts as many levels as the limit says, and refuses one more", () => {
+    const nested = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
+    expect(issuesOf(z.unknown(), nested(limits.jsonDepth))).toEqual([]);
+    expect(issuesOf(z.unknown(), nested(limits.jsonDepth + 1))).toHaveLength(1);
+  });
+
+  test("refuses a value in a circle, without recursion", () => {
     const circle: unknown[] = [];
     circle.push(circle);
     expect(issuesOf(z.unknown(), circle)[0]?.message).toContain("nested deeper");

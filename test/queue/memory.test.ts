@@ -1,55 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { limits } from "../../src/config.ts";
-import { PyError } from "../../src/errors.ts";
-import type { QueueEngine } from "../../src/queue/engine.ts";
-import { failureOf } from "../../src/queue/failure.ts";
 import { createMemoryQueue } from "../../src/queue/memory.ts";
-import { type Dispatch, isTerminal, type QueuedRequest, type RequestEvent } from "../../src/queue/request.ts";
-
-const completed: RequestEvent = { type: "completed", output: "done", seconds: 1 };
-const progress = (step: number): RequestEvent => ({
-  type: "progress",
-  step,
-  total: null,
-  stage: null,
-  rate: null,
-  secondsLeft: null,
-});
-const request = (id: string): QueuedRequest => ({ id, endpoint: "textToImage", input: {} });
-
-/** A Dispatch whose runs wait until the test lets them end. */
-function heldDispatch() {
-  const begun: string[] = [];
-  const releases = new Map<string, (events: readonly RequestEvent[]) => void>();
-  const signals = new Map<string, AbortSignal>();
-  const dispatch: Dispatch = async function* ({ id }, signal) {
-    begun.push(id);
-    signals.set(id, signal);
-    yield* await new Promise<readonly RequestEvent[]>((resolve) => releases.set(id, resolve));
-  };
-  const end = (id: string, ...events: RequestEvent[]): void =>
-    releases.get(id)?.(events.length === 0 ? [completed] : events);
-  return { dispatch, begun, signals, end };
-}
-
-const just = (...events: RequestEvent[]): Dispatch =>
-  async function* () {
-    yield* events;
-  };
-
-async function all(queue: QueueEngine, id: string): Promise<RequestEvent[]> {
-  const events: RequestEvent[] = [];
-  for await (const event of queue.events(id)) events.push(event);
-  return events;
-}
-
-/** Waits for the first event of a type. */
-async function seen(queue: QueueEngine, id: string, type: RequestEvent["type"]): Promise<RequestEvent> {
-  for await (const event of queue.events(id)) if (event.type === type) return event;
-  throw new Error(`no ${type}`);
-}
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+import { type Dispatch, isTerminal } from "../../src/queue/request.ts";
+import { all, completed, heldDispatch, just, progress, request, seen, turn } from "./fixture.ts";
 
 describe("the memory queue", () => {
   test("runs a request and tells everything in order", async () => {
@@ -254,59 +207,6 @@ describe("a dispatch with a defect", () => {
   });
 });
 
-describe("what is kept", () => {
-  const log: RequestEvent = { type: "log", message: "line", source: "app" };
-
-  test("of progress only the newest part, while outputs, logs and the terminal event stay", async () => {
-    const many = Array.from({ length: limits.requestEventsKept + 500 }, (_, step) => progress(step));
-    const outputs = Array.from(
-      { length: limits.requestEventsKept + 1 },
-      (_, chunk): RequestEvent => ({ type: "output", chunk }),
-    );
-    const queue = createMemoryQueue({ dispatch: just(log, ...many, ...outputs, completed) });
-    queue.submit(request("a"));
-    await seen(queue, "a", "completed");
-    const events = await all(queue, "a");
-    const steps = events.filter((event) => event.type === "progress");
-    expect(steps).toHaveLength(limits.requestEventsKept - 1);
-    expect(steps.at(-1)).toEqual(many.at(-1));
-    expect(events.filter((event) => event.type === "output")).toEqual(outputs);
-    expect(events.filter((event) => event.type === "log")).toHaveLength(1);
-    expect(events.at(-1)).toEqual(completed);
-  });
-
-  test("logs give way when there is no progress left to drop but the newest", async () => {
-    const queue = createMemoryQueue({ dispatch: just(progress(1), log, log, log, log, completed), eventsKept: 3 });
-    queue.submit(request("a"));
-    await seen(queue, "a", "completed");
-    const types = (await all(queue, "a")).map((event) => event.type);
-    expect(types).toEqual(["queued", "started", "progress", "log", "log", "completed"]);
-  });
-
-  test("of a thousand waiting requests each keeps one position", async () => {
-    const queue = createMemoryQueue({ dispatch: just(completed) });
-    for (let index = 0; index <= limits.queueMax; index++) queue.submit(request(`r${index}`));
-    await seen(queue, `r${limits.queueMax}`, "completed");
-    expect(await all(queue, `r${limits.queueMax}`)).toHaveLength(3);
-  });
-
-  test("finished requests are forgotten, the oldest first, but not by a reader that holds one", async () => {
-    const queue = createMemoryQueue({ dispatch: just(completed), requestsKept: 2 });
-    for (const id of ["a", "b", "c"]) queue.submit(request(id));
-    const reading = all(queue, "a");
-    await all(queue, "c");
-    expect([queue.last("a"), queue.last("b")]).toEqual([undefined, completed]);
-    expect((await reading).at(-1)).toEqual(completed);
-  });
-
-  test("no more finished requests than the limit says, when nothing else is asked for", async () => {
-    const queue = createMemoryQueue({ dispatch: just(completed), maxQueued: limits.requestsKept + 1 });
-    for (let index = 0; index <= limits.requestsKept; index++) queue.submit(request(`r${index}`));
-    await all(queue, `r${limits.requestsKept}`);
-    expect([queue.last("r0"), queue.last("r1")]).toEqual([undefined, completed]);
-  });
-});
-
 describe("closing", () => {
   test("admits nothing more, cancels what waits, and lets what runs end", async () => {
     const held = heldDispatch();
@@ -347,28 +247,5 @@ describe("closing", () => {
     await turn();
     await queue.close({ timeoutMs: 5 });
     expect(queue.last("a")).toEqual({ type: "cancelled" });
-  });
-});
-
-describe("failureOf", () => {
-  test("keeps what Python said", () => {
-    const error = new PyError({
-      pythonType: "ValueError",
-      mro: [],
-      message: "no",
-      traceback: "Traceback…",
-      callPath: "x()",
-    });
-    expect(failureOf(error)).toEqual({
-      code: "PYTHON_RAISED",
-      message: "ValueError: no",
-      retryable: false,
-      pythonType: "ValueError",
-      traceback: "Traceback…",
-    });
-  });
-
-  test("makes a failure of anything thrown", () => {
-    expect(failureOf("oh")).toEqual({ code: "INTERNAL", message: "oh", retryable: false });
   });
 });

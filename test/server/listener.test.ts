@@ -5,6 +5,7 @@ import { bind, createListener } from "../../src/server/listener.ts";
 import type { Server } from "../../src/server/server.ts";
 import { completed, eventually, type FixtureOptions, fixture, progress, untilCancelled } from "./fixture.ts";
 
+const platform = [globalThis.Request, globalThis.Response];
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
@@ -44,9 +45,8 @@ describe("a listening server", () => {
   });
 
   test("leaves the platform's own Request and Response alone", async () => {
-    const before = [globalThis.Request, globalThis.Response];
     await listening();
-    expect([globalThis.Request, globalThis.Response]).toEqual(before);
+    expect([globalThis.Request, globalThis.Response]).toEqual(platform);
   });
 
   test("accepts its own port in Host, and no other", async () => {
@@ -224,7 +224,7 @@ describe("closing", () => {
     expect(await (await open).json()).toEqual({ image: "late" });
     const answeredAt = performance.now();
     await closing;
-    expect(performance.now() - answeredAt).toBeLessThan(limits.drainTimeoutMs / 2);
+    expect(performance.now() - answeredAt).toBeLessThan(limits.keepAliveTimeoutMs / 2);
   });
 
   test("ends what is still open when the time is up, which cancels it", async () => {
