@@ -1,5 +1,7 @@
-# What may be tried on which device: one frozen row per technique. A row says what it needs and how it is applied;
-# whether it is any good is for the gate and the clock.
+"""What may be tried on which device: one frozen row per technique. A row says what it needs and how it is applied;
+whether it is any good is for the gate and the clock.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,5 +1,7 @@
-# Recording real calls so that they can be replayed, and noticing modules for which replaying would be wrong.
-# Knows one module and its calls, no candidates.
+"""Recording real calls so that they can be replayed, and noticing modules for which replaying would be wrong.
+Knows one module and its calls, no candidates.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import tree
-from .guard import Key, call_key
+from .guard import Key, Parameters, argument_name, call_key
 from .stamp import version
 
 _BARE = frozenset(nn.Module().__dict__) | {"forward"}
@@ -33,10 +35,10 @@ class Call:
         return tree.num_bytes((self.args, self.kwargs, self.output))
 
 
-def record(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Call:
+def record(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Call:
     """Copies the inputs of a call. Raises NotPlainError for an argument that cannot be copied, naming it."""
-    key = call_key(names, args, kwargs, training)
-    copied_args = tuple(tree.clone(value, _name(names, index)) for index, value in enumerate(args))
+    key = call_key(parameters, args, kwargs, training)
+    copied_args = tuple(tree.clone(value, argument_name(parameters.names, index)) for index, value in enumerate(args))
     copied_kwargs = {name: tree.clone(value, name) for name, value in kwargs.items()}
     return Call(copied_args, copied_kwargs, key)
 
@@ -69,10 +71,6 @@ class Footprint:
         now = _state(self._owner)
         changed = [name for name in {**self._state, **now} if self._state.get(name) != now.get(name)]
         return f"it keeps state between calls ({', '.join(changed[:3])})" if changed else None
-
-
-def _name(names: Sequence[str], index: int) -> str:
-    return names[index] if index < len(names) else f"argument {index}"
 
 
 def _state(owner: nn.Module) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-# How far one output is from another, and whether that is near enough. Knows tensors in nested containers.
+"""How far one output is from another, and whether that is near enough. Knows tensors in nested containers."""
+
 from __future__ import annotations
 
 import math

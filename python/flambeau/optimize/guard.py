@@ -1,4 +1,5 @@
-# What stands in front of a fast path: which calls it was measured for. Knows inputs and torch's modes, no kernels.
+"""What stands in front of a fast path: which calls it was measured for. Knows inputs and torch's modes, no kernels."""
+
 from __future__ import annotations
 
 import inspect
@@ -24,9 +25,9 @@ class Refused:
 class Guard:
     """The calls that one target was measured for, and the strides that eager gave their outputs."""
 
-    def __init__(self, owner: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, owner: nn.Module, parameters: Parameters) -> None:
         self._owner = owner
-        self._names = names
+        self._parameters = parameters
         self._strides: dict[Key, tuple[tuple[int, ...], ...]] = {}
 
     def admit(self, key: Key, strides: Sequence[tuple[int, ...]]) -> None:
@@ -35,15 +36,16 @@ class Guard:
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Key | Refused:
         """The key of a call that may take the fast path."""
-        why = mode_refusal(self._owner, args, kwargs)
-        if why is not None:
-            return Refused(why)
         try:
-            key = call_key(self._names, args, kwargs, self._owner.training)
-            known = key in self._strides
-        except (tree.NotPlainError, TypeError) as error:
+            why = mode_refusal(self._owner, args, kwargs)
+            if why is not None:
+                return Refused(why)
+            key = call_key(self._parameters, args, kwargs, self._owner.training)
+            return key if key in self._strides else Refused(f"not measured: {describe(args, kwargs)}")
+        except tree.NotPlainError as error:
             return Refused(str(error))
-        return key if known else Refused(f"not measured: {describe(args, kwargs)}")
+        except Exception as error:  # Whatever an argument is that we cannot look at, the module itself may well take it.
+            return Refused(f"{type(error).__name__}: {error}")
 
     def restride(self, key: Key, output: Any) -> Any:
         """Gives the outputs the strides that eager gives them, in place."""
@@ -53,32 +55,44 @@ class Guard:
         return output
 
 
-def argument_names(owner: nn.Module) -> tuple[str, ...]:
-    """Names of the positional parameters of its forward, so that `f(x)` and `f(sample=x)` are one kind of call."""
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a forward, so that `f(x)`, `f(sample=x)` and a default written out are one kind of call."""
+
+    names: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+
+def parameters_of(owner: nn.Module) -> Parameters:
+    """Of its class's forward; none if Python cannot tell."""
     try:
-        parameters = inspect.signature(type(owner).forward).parameters.values()
+        parameters = list(inspect.signature(type(owner).forward).parameters.values())[1:]
     except (TypeError, ValueError):
-        return ()
-    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return tuple(positional[1:])
+        return Parameters((), {})
+    names = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    return Parameters(names, {p.name: p.default for p in parameters if p.default is not p.empty})
 
 
-def call_key(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Key:
+def call_key(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Key:
     """What two calls must share to be measured as one: structure, shapes, dtypes, devices, layouts, plain values.
 
     Raises NotPlainError for an argument that is neither a tensor nor plain.
     """
-    named: list[tuple[str, Any]] = [(names[i] if i < len(names) else f"argument {i}", value) for i, value in enumerate(args)]
-    named.extend(kwargs.items())
-    named.sort(key=lambda item: item[0])
-    return training, tuple((path, tree.kind(leaf)) for name, value in named for path, leaf in tree.leaves(value, name))
+    names = parameters.names
+    given = {**parameters.defaults, **{argument_name(names, index): value for index, value in enumerate(args)}, **kwargs}
+    return training, tuple((path, tree.kind(leaf)) for name in sorted(given) for path, leaf in tree.leaves(given[name], name))
+
+
+def argument_name(names: Sequence[str], index: int) -> str:
+    """The name of a positional argument."""
+    return names[index] if index < len(names) else f"argument {index}"
 
 
 def mode_refusal(owner: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """Why torch's present mode rules out any fast path, or None."""
     if torch.is_grad_enabled() and _needs_grad(owner, args, kwargs):
         return "gradients are recorded: call it under torch.no_grad()"
-    if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+    if _has_autocast():
         return "autocast is on: load the model in the dtype you want instead"
     return None
 
@@ -95,6 +109,13 @@ def describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     found = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
     texts = [f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}" for t in found[:3]]
     return ", ".join(texts) + (", …" if len(found) > 3 else "") if texts else "a call without tensors"
+
+
+def _has_autocast() -> bool:
+    try:
+        return any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda"))
+    except TypeError:  # torch before 2.4 asks per device type by name.
+        return torch.is_autocast_enabled() or torch.is_autocast_cpu_enabled()
 
 
 def _needs_grad(owner: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -1,6 +1,8 @@
-# Faster kernels for single layers, on weights kept beside the layer's own. Knows one layer at a time.
-#
-# Shapes: x_NCHW images, x_BD rows of features (any number of leading dimensions).
+"""Faster kernels for single layers, on weights kept beside the layer's own. Knows one layer at a time.
+
+Shapes: x_NCHW images, x_BD rows of features (any number of leading dimensions).
+"""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

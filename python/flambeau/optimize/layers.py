@@ -1,4 +1,5 @@
-# Which layers of a module may get another kernel, and the patches that hold those kernels. Knows modules, no measuring.
+"""Which layers of a module may get another kernel, and the patches that hold those kernels. Knows modules, no measuring."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
-# Every number of the optimizer: how much it may hold, how long it may take, what it accepts. Knows no torch.
+"""Every number of the optimizer: how much it may hold, how long it may take, what it accepts. Knows no torch."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

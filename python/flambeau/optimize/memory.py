@@ -1,4 +1,5 @@
-# How much memory is left on a device, as far as the system says. Knows no modules.
+"""How much memory is left on a device, as far as the system says. Knows no modules."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,7 +1,9 @@
-# A `forward` that sits on one module instance and leaves the module what it was: type, keys, hooks, config.
-# Copies and pickles of the module get a plain forward of their own. Knows nothing of plans or kernels.
-#
-# Known limit, shared with accelerate's hooks: `copy.copy(module)` keeps this forward and with it the first module's weights.
+"""A `forward` that sits on one module instance and leaves the module what it was: type, keys, hooks, config.
+Copies and pickles of the module get a plain forward of their own. Knows nothing of plans or kernels.
+
+Known limit, shared with accelerate's hooks: `copy.copy(module)` keeps this forward and with it the first module's weights.
+"""
+
 from __future__ import annotations
 
 import copy
@@ -20,7 +22,7 @@ class Patch:
         self.owner = owner
         self.previous: Any = owner.__dict__.get("forward")
         # Pipelines read the signature of forward to see which arguments a model takes.
-        functools.update_wrapper(cast(Any, self), self.previous or type(owner).forward)
+        functools.update_wrapper(cast(Any, self), self.previous or type(owner).forward, updated=())
         self.__wrapped__ = self.previous or MethodType(type(owner).forward, owner)
 
     def eager(self, *args: Any, **kwargs: Any) -> Any:
@@ -28,6 +30,12 @@ class Patch:
         if self.previous is not None:
             return self.previous(*args, **kwargs)
         return type(self.owner).forward(self.owner, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        # torch.export and others look at a forward's code; what we lack is asked of the forward that was there.
+        if name == "__wrapped__":
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
 
     @property
     def __self__(self) -> nn.Module:

@@ -1,4 +1,5 @@
-# One optimized module: finds the outermost modules that run, and sums up what their targets did.
+"""One optimized module: finds the outermost modules that run, and sums up what their targets did."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

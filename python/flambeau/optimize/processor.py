@@ -1,4 +1,5 @@
-# What this machine's processor computes well: asked of the processor, then measured. Knows no modules.
+"""What this machine's processor computes well: asked of the processor, then measured. Knows no modules."""
+
 from __future__ import annotations
 
 import time

@@ -1,4 +1,5 @@
-# Which calls of a module are kept, and when enough of one kind are. Knows one module's calls, no candidates.
+"""Which calls of a module are kept, and when enough of one kind are. Knows one module's calls, no candidates."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -9,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from .capture import Call, Footprint, record, with_output
-from .guard import Key, call_key
+from .guard import Key, Parameters, call_key
 from .limits import Limits
 
 
@@ -25,10 +26,10 @@ class Recording:
 class Recorder:
     """Counts and keeps calls by kind, so that all that is measured together is alike; holds at most `capture_bytes`."""
 
-    def __init__(self, owner: nn.Module, names: Sequence[str], limits: Limits) -> None:
-        self.is_looped = any(name in limits.loop_arguments for name in names)
+    def __init__(self, owner: nn.Module, parameters: Parameters, limits: Limits) -> None:
+        self.is_looped = any(name in limits.loop_arguments for name in parameters.names)
         self._owner = owner
-        self._names = names
+        self._parameters = parameters
         self._limits = limits
         self._counts: Counter[Key] = Counter()
         self._kept: dict[Key, list[Call]] = {}
@@ -37,11 +38,11 @@ class Recorder:
 
     def begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Recording:
         """Before the call runs. Raises NotPlainError for arguments that cannot be copied."""
-        key = call_key(self._names, args, kwargs, self._owner.training)
+        key = call_key(self._parameters, args, kwargs, self._owner.training)
         self._counts[key] += 1
         if self.is_looped and not self._is_owed and self._counts[key] not in self._limits.capture_at_calls:
             return Recording(key)
-        call = record(self._names, args, kwargs, self._owner.training)
+        call = record(self._parameters, args, kwargs, self._owner.training)
         return Recording(key, call, Footprint(self._owner, call, args, kwargs))
 
     def end(self, recording: Recording, output: Any) -> str | None:

@@ -1,4 +1,5 @@
-# Which modules optimize leaves alone from the start, and why. Knows modules, no measuring.
+"""Which modules optimize leaves alone from the start, and why. Knows modules, no measuring."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 
 # accelerate's hooks that move weights between devices around a forward; AlignDevicesHook does so only with offload set.
 _STAYING_HOOKS = ("AlignDevicesHook", "ModelHook")
+
+
+# nn.Buffer came with torch 2.5.
+_PLAIN_TENSORS = (Tensor, nn.Parameter, getattr(nn, "Buffer", Tensor))
 
 
 def refusal(module: object) -> str | None:
@@ -52,6 +57,6 @@ def _tensor_refusal(tensor: Tensor) -> str | None:
         return "has no data (meta device); load the weights first"
     if tensor.is_sparse or tensor.layout is not torch.strided:
         return f"is sparse ({tensor.layout}); dense weights would do"
-    if tensor.is_quantized or type(tensor) not in (Tensor, nn.Parameter, nn.Buffer):
+    if tensor.is_quantized or type(tensor) not in _PLAIN_TENSORS:
         return f"is quantized or not a plain tensor ({type(tensor).__name__}); plain weights would do"
     return None

@@ -1,4 +1,5 @@
-# Which modules are optimized, and who is told. Never raises: whatever goes wrong leaves the module as it came.
+"""Which modules are optimized, and who is told. Never raises: whatever goes wrong leaves the module as it came."""
+
 from __future__ import annotations
 
 import threading
@@ -86,8 +87,6 @@ class Registry:
             self._plans[module] = weakref.ref(plan)
         if plan.num_targets == 0:
             self._refuse(module, "nothing in it has a forward")
-        else:
-            session.tell("waiting", 0, 1, f"optimize {type(module).__name__}: measured in its first calls")
 
     def _plan(self, module: object) -> Plan | None:
         try:

@@ -1,4 +1,5 @@
-# What optimize did, as plain data, and the one line that says it. Knows no torch.
+"""What optimize did, as plain data, and the one line that says it. Knows no torch."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class Notice:
     """Progress for a listener. `module` is the class name; step runs to total within the phase "measuring"."""
 
     module: str
-    phase: Literal["waiting", "measuring", "done"]
+    phase: Literal["measuring", "done"]
     step: int
     total: int
     message: str

@@ -1,4 +1,5 @@
-# Trying the candidates of a device one after the other on recorded calls. Knows no pipelines and no plan.
+"""Trying the candidates of a device one after the other on recorded calls. Knows no pipelines and no plan."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
-# What the targets of one plan share: settings, the lock, the budget, the counts. Knows no modules.
+"""What the targets of one plan share: settings, the lock, the budget, the counts. Knows no modules."""
+
 from __future__ import annotations
 
 import threading
@@ -63,7 +64,7 @@ class Session:
             return self.request.budget_s
         return max(self.limits.budget_s, self.limits.budget_per_warm_up * self.warm_up_s)
 
-    def tell(self, phase: Literal["waiting", "measuring", "done"], step: int, total: int, message: str) -> None:
+    def tell(self, phase: Literal["measuring", "done"], step: int, total: int, message: str) -> None:
         """To the listener, if there is one."""
         self._listen(Notice(self.request.module, phase, step, total, message))
 

@@ -1,4 +1,5 @@
-# Whether a weight is still the one that a copy was made of. Knows tensors only.
+"""Whether a weight is still the one that a copy was made of. Knows tensors only."""
+
 from __future__ import annotations
 
 import ctypes

@@ -1,4 +1,5 @@
-# Which threads are inside a fast path or a measurement right now. Knows nothing else.
+"""Which threads are inside a fast path or a measurement right now. Knows nothing else."""
+
 from __future__ import annotations
 
 import threading

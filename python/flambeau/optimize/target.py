@@ -1,5 +1,7 @@
-# One module whose forward the program really calls: records its first calls, has them measured, then runs the fast path.
-# Knows one plan's session; which modules are targets is the plan's business.
+"""One module whose forward the program really calls: records its first calls, has them measured, then runs the fast path.
+Knows one plan's session; which modules are targets is the plan's business.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from torch import nn
 from . import tree
 from .capture import Call
 from .gate import difference
-from .guard import Guard, Key, Refused, argument_names, is_transforming, mode_refusal
+from .guard import Guard, Key, Refused, is_transforming, mode_refusal, parameters_of
 from .layers import Layers
 from .patch import Patch
 from .recorder import Recorder
@@ -67,8 +69,8 @@ class Target:
         self.layers = Layers(owner)
         self._session = session
         self._events = events
-        self._names = argument_names(owner)
-        self._recorder = Recorder(owner, self._names, session.limits)
+        self._parameters = parameters_of(owner)
+        self._recorder = Recorder(owner, self._parameters, session.limits)
         self.shell = Shell(self)
         self.shell.install_()
 
@@ -107,14 +109,14 @@ class Target:
     def _observe(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Key | None, Any]:
         """One eager call, recorded where it is due; with its kind, if it may be measured."""
         session, recorder = self._session, self._recorder
-        self._events.started(self)
-        why = mode_refusal(self.owner, args, kwargs)
-        if why is not None:
-            session.count_eager(why)
-            return None, self.shell.eager(*args, **kwargs)
         before_s, recording = session.clock(), None
         with self._reporting():
-            recording = recorder.begin(args, kwargs)
+            self._events.started(self)
+            why = mode_refusal(self.owner, args, kwargs)
+            if why is None:
+                recording = recorder.begin(args, kwargs)
+            else:
+                session.count_eager(why)
         started_s = session.clock()
         output = self.shell.eager(*args, **kwargs)
         if recording is not None and recording.call is not None:
@@ -178,7 +180,7 @@ class Target:
             # Below a root that never runs, a tiny neighbour of the module that matters is not worth a line.
             self.phase = Eager(outcome.skipped, is_worth_saying=self.path == "" or not outcome.is_short)
             return
-        guard = Guard(self.owner, self._names)
+        guard = Guard(self.owner, self._parameters)
         guard.admit(calls[0].key, calls[0].strides)
         self.phase = Fast(guard, outcome, self._recorder.num_calls(calls[0].key))
 

@@ -1,4 +1,5 @@
-# Which of two ways to run the same thing is faster, on a machine that others use too. Knows no modules.
+"""Which of two ways to run the same thing is faster, on a machine that others use too. Knows no modules."""
+
 from __future__ import annotations
 
 import statistics

@@ -1,4 +1,5 @@
-# Nested arguments and outputs: walking, cloning, describing. Knows tensors and plain containers, no modules.
+"""Nested arguments and outputs: walking, cloning, describing. Knows tensors and plain containers, no modules."""
+
 from __future__ import annotations
 
 import enum
