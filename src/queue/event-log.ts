@@ -20,7 +20,8 @@ export class EventLog {
   #queued: Entry | undefined;
   #order = 0;
   #last: RequestEvent | undefined;
-  #waiting = new Set<() => void>();
+  /** Readers that have seen everything; each leaves as it is woken. */
+  readonly #waiting = new Set<() => void>();
 
   /** @param kept progress and log events kept together */
   constructor(kept: number) {
@@ -45,9 +46,7 @@ export class EventLog {
     else if (event.type === "log") this.#logs.push(entry);
     else this.#firm.push(entry);
     if (this.#progress.length + this.#logs.length > this.#kept) this.#dropOne();
-    const waiting = this.#waiting;
-    this.#waiting = new Set();
-    for (const wake of waiting) wake();
+    for (const wake of this.#waiting) wake();
   }
 
   /** Everything kept so far, then what follows, up to the terminal event. */
