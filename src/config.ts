@@ -19,10 +19,13 @@ export const limits = {
   maxPendingCalls: 100_000,
   releaseBatchMs: 10,
   releaseBatchCount: 512,
+  callbackErrorsKept: 64,
+  callSiteFrames: 16,
   // workers: processes
   stderrTailLines: 40,
   logRingBytes: 1024 * 1024,
   logLineBytes: 64 * 1024,
+  outputTailMs: 40,
   cancelGraceMs: 10_000,
   shutdownGraceMs: 2_000,
   restartBackoffMs: [100, 500, 2_000, 8_000, 30_000],

@@ -1,7 +1,8 @@
 // One call to Python: open, then exactly one outcome. The channel settles it; proxies and scopes look at it.
+import { FlambeauError } from "../errors.ts";
 import type { Handle } from "./handles.ts";
 import type { ScopedCall } from "./scope.ts";
-import type { ResultTarget } from "./values.ts";
+import type { Recipe, ResultTarget } from "./values.ts";
 
 export type CallState =
   | { readonly kind: "pending" }
@@ -11,15 +12,22 @@ export type CallState =
 
 export type CallOutcome = Exclude<CallState, { kind: "pending" }>;
 
+export interface CallOptions {
+  /** Stops this call, as the request's own signal does; null: not even that one. */
+  readonly signal?: AbortSignal | null;
+  /** Milliseconds until the call is cancelled with TIMEOUT. */
+  readonly timeoutMs?: number;
+}
+
 export class PyCall implements ScopedCall, ResultTarget {
   readonly id: number;
   /** As written: `pipeline.unet.to()`. */
   readonly path: string;
   /** Holds the stack of the TypeScript line that made the call. */
-  readonly trace: { stack?: string } = {};
+  readonly trace: { readonly stack?: string } = {};
   readonly outcome: Promise<Error | undefined>;
   /** Whatever the call names stays alive until its answer came. */
-  held: readonly unknown[] = [];
+  held: readonly Recipe[] = [];
   /** Why it is being cancelled. */
   reason: unknown;
   #state: CallState = { kind: "pending" };
@@ -27,14 +35,18 @@ export class PyCall implements ScopedCall, ResultTarget {
   #cancel: ((reason: unknown) => void) | undefined;
   #settle: (error: Error | undefined) => void = () => {};
 
-  constructor(id: number, path: string, cancel: (reason: unknown) => void) {
+  constructor(id: number, path: string, options: { stackFrames: number; cancel(reason: unknown): void }) {
     this.id = id;
     this.path = path;
-    this.#cancel = cancel;
+    this.#cancel = options.cancel;
     this.outcome = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    // The bridge's own frames are cut from what is shown, so more are taken than V8 keeps by itself.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = Math.max(stackTraceLimit, options.stackFrames);
     Error.captureStackTrace(this.trace, PyCall);
+    Error.stackTraceLimit = stackTraceLimit;
   }
 
   get state(): CallState {
@@ -43,6 +55,14 @@ export class PyCall implements ScopedCall, ResultTarget {
 
   get observed(): boolean {
     return this.#observed;
+  }
+
+  /** The failure of a call that this one was built on, if one has failed. */
+  get failedLink(): Error | undefined {
+    for (const recipe of this.held) {
+      if (recipe.kind === "result" && recipe.call.state.kind === "failed") return recipe.call.state.error;
+    }
+    return undefined;
   }
 
   observe(): void {
@@ -73,4 +93,21 @@ export class PyCall implements ScopedCall, ResultTarget {
         ? this.#state.handle
         : undefined;
   }
+}
+
+/** The longest wait that a timer of the platform keeps. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Cancels the call when its own signal fires or its own time is up. */
+export function limitCall(call: PyCall, { signal, timeoutMs }: CallOptions = {}): void {
+  if (signal) {
+    const abort = (): void => call.cancel(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    void call.outcome.then(() => signal.removeEventListener("abort", abort));
+  }
+  if (timeoutMs === undefined || timeoutMs > MAX_TIMER_MS) return;
+  const late = (): void =>
+    call.cancel(new FlambeauError("TIMEOUT", `${call.path} took longer than ${timeoutMs} ms and was stopped`));
+  const timer = setTimeout(late, timeoutMs);
+  void call.outcome.then(() => clearTimeout(timer));
 }

@@ -1,6 +1,7 @@
 // One message body → TypeScript values. Bytes that follow as an attachment are made room for here and filled by the transport.
 // Knows handles only as numbers: what a handle becomes is handed in.
 import { FlambeauError } from "../errors.ts";
+import { fromTwosComplement } from "./big-integers.ts";
 import { MsgpackReader } from "./msgpack-reader.ts";
 import { Ext } from "./protocol.ts";
 import { type Dtype, type PyArray, TYPED_ARRAYS } from "./values.ts";
@@ -23,34 +24,38 @@ export interface DecodeContext {
   onHandle(handle: HandleFields): unknown;
 }
 
+/** A set or a dict inside of a value is three levels of msgpack: the extension, its array, and an array in that. */
+const WIRE_LEVELS = 3;
+/** Levels of the message around a value, such as the arguments of a callback. */
+const ENVELOPE_LEVELS = 4;
+
 export class Decoder {
   readonly #reader: MsgpackReader;
   readonly #context: DecodeContext;
   #expected: Expected[] = [];
+  #expectedBytes = 0;
 
   constructor(context: DecodeContext) {
     this.#context = context;
-    this.#reader = new MsgpackReader(context.limits, (type, payload, read) => this.#extension(type, payload, read));
+    const { maxDepth, maxItems } = context.limits;
+    this.#reader = new MsgpackReader(
+      { maxDepth: maxDepth * WIRE_LEVELS + ENVELOPE_LEVELS, maxItems },
+      (type, payload, read) => this.#extension(type, payload, read),
+    );
   }
 
   /** @throws FlambeauError PROTOCOL_ERROR */
   message(body: Uint8Array): { readonly value: unknown; readonly expected: readonly Expected[] } {
     this.#expected = [];
+    this.#expectedBytes = 0;
     const value = this.#reader.read(body);
     return { value, expected: this.#expected };
   }
 
   #extension(type: number, payload: Uint8Array, read: () => unknown): unknown {
     switch (type) {
-      case Ext.handle: {
-        const [id, name, length, flags] = array(read());
-        return this.#context.onHandle({
-          id: integer(id),
-          type: String(name),
-          length: length === null ? null : integer(length),
-          flags: integer(flags),
-        });
-      }
+      case Ext.handle:
+        return this.#handle(array(read()));
       case Ext.int:
         return fromTwosComplement(payload);
       case Ext.tuple:
@@ -69,60 +74,76 @@ export class Decoder {
         const [dtype, shape, data] = array(read());
         return typedArray(String(dtype), shape, data);
       }
-      case Ext.complex: {
-        const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-        return { real: view.getFloat64(0), imag: view.getFloat64(8) };
-      }
+      case Ext.complex:
+        return complex(payload);
       default:
-        throw new FlambeauError("PROTOCOL_ERROR", `A message of the worker has the unknown extension ${type}.`);
+        throw broken(`it has the unknown extension ${type}`);
     }
   }
 
+  #handle([id, type, length, flags]: readonly unknown[]): unknown {
+    return this.#context.onHandle({
+      id: integer(id),
+      type: String(type),
+      length: length === null ? null : integer(length),
+      flags: integer(flags),
+    });
+  }
+
   #attach(id: number, length: number): Uint8Array {
-    if (length > this.#context.limits.maxAttachmentBytes) {
-      throw new FlambeauError(
-        "TOO_LARGE",
-        `An attachment of ${length} bytes came; at most ${this.#context.limits.maxAttachmentBytes} are allowed.`,
-      );
+    this.#expectedBytes += length;
+    const { maxAttachmentBytes } = this.#context.limits;
+    if (length < 0 || this.#expectedBytes > maxAttachmentBytes) {
+      throw broken(`it announces ${this.#expectedBytes} bytes to follow, and ${maxAttachmentBytes} are allowed`);
     }
-    const bytes = Buffer.allocUnsafeSlow(length);
-    const own = new Uint8Array(bytes.buffer, bytes.byteOffset, length);
-    this.#expected.push({ id, bytes: own });
-    return own;
+    // Not zeroed: a read fills all of it before anyone sees it, and pages that are never filled cost nothing.
+    const { buffer } = Buffer.allocUnsafeSlow(length);
+    const bytes = new Uint8Array(buffer);
+    this.#expected.push({ id, bytes });
+    return bytes;
   }
 }
 
 function typedArray(dtype: string, shape: unknown, data: unknown): ArrayBufferView | PyArray {
   if (!Object.hasOwn(TYPED_ARRAYS, dtype) || !(data instanceof Uint8Array)) {
-    throw new FlambeauError("PROTOCOL_ERROR", `An array of the element type ${dtype} came, which has no typed array.`);
+    throw broken(`it has an array of the element type ${dtype}, for which there is no typed array`);
   }
   const kind = TYPED_ARRAYS[dtype as Dtype];
-  const own = data.byteOffset % kind.BYTES_PER_ELEMENT === 0 ? data : data.slice();
-  const values = new kind(own.buffer as ArrayBuffer, own.byteOffset, own.byteLength / kind.BYTES_PER_ELEMENT);
-  const sizes = shape === null ? [values.length] : array(shape).map(integer);
+  const length = data.byteLength / kind.BYTES_PER_ELEMENT;
+  const sizes = shape === null ? [length] : array(shape).map(integer);
+  if (sizes.reduce((product, size) => product * size, 1) !== length) {
+    throw broken(`it has an array of ${dtype} with the shape [${sizes}] in ${data.byteLength} bytes`);
+  }
+  // Byte strings and attachments come in a buffer of their own, so they are aligned.
+  const values = new kind(data.buffer as ArrayBuffer, data.byteOffset, length);
   return sizes.length <= 1 ? values : { dtype, shape: sizes, data: values };
+}
+
+function complex(payload: Uint8Array): { real: number; imag: number } {
+  if (payload.length !== 16) throw broken(`it has a complex number of ${payload.length} bytes`);
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  return { real: view.getFloat64(0), imag: view.getFloat64(8) };
 }
 
 /** A Date when it is exact to the millisecond; otherwise the text or the seconds, so that nothing is lost. */
 function date([kind, value]: readonly unknown[]): unknown {
   if (kind !== "datetime" || typeof value !== "string") return value;
   const fraction = /\.(\d+)/.exec(value)?.[1] ?? "";
-  const hasZone = /(Z|[+-]\d\d:?\d\d)$/.test(value);
-  return hasZone && /^\d{0,3}0*$/.test(fraction) ? new Date(value) : value;
-}
-
-function fromTwosComplement(bytes: Uint8Array): bigint {
-  let value = 0n;
-  for (let i = bytes.length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i] ?? 0);
-  return BigInt.asIntN(bytes.length * 8, value);
+  const hasZone = /(Z|[+-]\d\d:\d\d)$/.test(value);
+  const exact = hasZone && /^\d{0,3}0*$/.test(fraction) ? new Date(value) : undefined;
+  return exact === undefined || Number.isNaN(exact.getTime()) ? value : exact;
 }
 
 export function array(value: unknown): readonly unknown[] {
   if (Array.isArray(value)) return value;
-  throw new FlambeauError("PROTOCOL_ERROR", `A message of the worker has ${typeof value} where an array belongs.`);
+  throw broken(`${typeof value} stands where an array belongs`);
 }
 
 export function integer(value: unknown): number {
   if (typeof value === "number" && Number.isSafeInteger(value)) return value;
-  throw new FlambeauError("PROTOCOL_ERROR", `A message of the worker has ${typeof value} where an integer belongs.`);
+  throw broken(`${typeof value} stands where an integer belongs`);
+}
+
+function broken(what: string): FlambeauError {
+  return new FlambeauError("PROTOCOL_ERROR", `A message of the worker could not be read: ${what}.`);
 }

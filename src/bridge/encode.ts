@@ -1,8 +1,11 @@
 // TypeScript values → one message body and the attachments that follow it. The rules are README.md's table.
-// Everything that cannot travel names its path: `$.a[3].b`.
+// Everything that cannot travel names its path: `args[0].a[3].b`.
+import { types } from "node:util";
 import { FlambeauError } from "../errors.ts";
+import { twosComplement } from "./big-integers.ts";
 import { MsgpackWriter } from "./msgpack-writer.ts";
 import { Ext, HEADER_BYTES } from "./protocol.ts";
+import { Trail } from "./trail.ts";
 import {
   dtypeOf,
   isPlainObject,
@@ -24,6 +27,8 @@ export interface EncodedMessage {
   /** 16 bytes of room for the header, then the body. */
   readonly bytes: Uint8Array;
   readonly attachments: readonly Attachment[];
+  /** Each live object or open call that the message names: kept alive until its answer came. */
+  readonly refs: readonly Recipe[];
 }
 
 export interface EncodeContext {
@@ -31,42 +36,54 @@ export interface EncodeContext {
   readonly limits: {
     readonly inlineBytes: number;
     readonly maxDepth: number;
+    readonly maxItems: number;
     readonly maxAttachmentBytes: number;
     readonly maxFrameBytes: number;
   };
-  /** Ids for attachments and functions of this message. */
   nextAttachmentId(): number;
   registerFunction(fn: (...args: never) => unknown): { readonly id: number; readonly kind: number };
-  /** Each live object that the message names: kept alive until its answer came. */
-  onRef(recipe: Recipe): void;
 }
 
+const LAST_YEAR = 9999;
+
 export class Encoder {
-  readonly #writer = new MsgpackWriter();
+  readonly #writer: MsgpackWriter;
   readonly #context: EncodeContext;
+  #isBusy = false;
   #attachments: Attachment[] = [];
-  #path: (string | number)[] = [];
+  #refs: Recipe[] = [];
+  #items = 0;
+  #trail: Trail;
 
   constructor(context: EncodeContext) {
     this.#context = context;
+    this.#trail = new Trail(context.limits.maxDepth);
+    this.#writer = new MsgpackWriter(context.limits.maxFrameBytes + HEADER_BYTES);
   }
 
-  /** @throws FlambeauError NOT_SENDABLE with the path, STALE_REF */
-  message(value: unknown): EncodedMessage {
+  /**
+   * @param names what the items of the outermost array are called in messages; `$` without
+   * @throws FlambeauError NOT_SENDABLE with the path, STALE_REF, TOO_LARGE; and whatever a getter inside of the value throws
+   */
+  message(value: unknown, names?: readonly string[]): EncodedMessage {
+    // A getter may call Python, and so come back here.
+    if (this.#isBusy) return new Encoder(this.#context).message(value, names);
+    this.#isBusy = true;
     this.#attachments = [];
-    this.#path = [];
-    this.#writer.begin(HEADER_BYTES);
-    this.#value(value);
-    if (this.#writer.length - HEADER_BYTES > this.#context.limits.maxFrameBytes) {
-      throw new FlambeauError(
-        "TOO_LARGE",
-        `The arguments take ${this.#writer.length} bytes; at most ${this.#context.limits.maxFrameBytes} travel in one call. Send numbers in bulk as typed arrays.`,
-      );
+    this.#refs = [];
+    this.#items = 0;
+    this.#trail = new Trail(this.#context.limits.maxDepth, names);
+    try {
+      this.#writer.begin(HEADER_BYTES);
+      this.#value(value);
+      return { bytes: this.#writer.finish(), attachments: this.#attachments, refs: this.#refs };
+    } finally {
+      this.#isBusy = false;
     }
-    return { bytes: this.#writer.finish(), attachments: this.#attachments };
   }
 
   #value(value: unknown): void {
+    if (++this.#items > this.#context.limits.maxItems) throw this.#tooMany();
     switch (typeof value) {
       case "string":
         return this.#writer.string(value);
@@ -85,74 +102,80 @@ export class Encoder {
       case "object":
         return value === null ? this.#writer.nil() : this.#object(value);
       default:
-        throw this.#unsendable(`a ${typeof value}`, "it has no counterpart in Python");
+        throw this.#trail.unsendable(`a ${typeof value}`, "it has no counterpart in Python");
     }
   }
 
   #object(value: object): void {
     const recipe = recipeOf(value);
     if (recipe !== undefined) return this.#recipe(recipe);
-    if (this.#path.length >= this.#context.limits.maxDepth) {
-      throw this.#unsendable(
-        "a value nested too deeply or in a cycle",
-        `at most ${this.#context.limits.maxDepth} levels travel`,
+    if (Array.isArray(value)) return this.#sequence(value, value);
+    if (types.isUint8Array(value)) return this.#bytes(value);
+    if (ArrayBuffer.isView(value)) return this.#array(value);
+    if (types.isAnyArrayBuffer(value)) return this.#bytes(new Uint8Array(value));
+    if (types.isMap(value)) return this.#entries(value, [...value]);
+    if (types.isSet(value)) return this.#set(value);
+    if (types.isDate(value)) return this.#date(value);
+    if (value instanceof PyFloat) return this.#writer.float64(value.value);
+    if (value instanceof PyTuple) return this.#writer.extension(Ext.tuple, () => this.#sequence(value, value.items));
+    if (value instanceof PyDict) return this.#entries(value, value.entries);
+    if (value instanceof PySlice) return this.#writer.extension(Ext.slice, () => this.#sequence(value, value.parts));
+    if (isPlainObject(value) || Object.getPrototypeOf(value) === null) {
+      return this.#entries(
+        value,
+        Object.entries(value).filter((entry) => entry[1] !== undefined),
       );
     }
-    if (Array.isArray(value)) return this.#items(value);
-    if (value instanceof Uint8Array && !(value instanceof Uint8ClampedArray)) return this.#bytes(value);
-    if (ArrayBuffer.isView(value)) return this.#array(value);
-    if (value instanceof ArrayBuffer) return this.#bytes(new Uint8Array(value));
-    if (value instanceof Map) return this.#entries([...value]);
-    if (value instanceof Set) return this.#writer.extension(Ext.set, () => this.#pair(false, [...value]));
-    if (value instanceof Date) return this.#date(value);
-    if (value instanceof PyFloat) return this.#writer.float64(value.value);
-    if (value instanceof PyTuple) return this.#writer.extension(Ext.tuple, () => this.#items(value.items));
-    if (value instanceof PyDict) return this.#entries(value.entries);
-    if (value instanceof PySlice) return this.#writer.extension(Ext.slice, () => this.#items(value.parts));
-    if (value instanceof URL) throw this.#unsendable("a URL", "pass url.href, or fileURLToPath(url) for a file");
-    if (isPlainObject(value) || Object.getPrototypeOf(value) === null) {
-      return this.#entries(Object.entries(value).filter((entry) => entry[1] !== undefined));
-    }
-    throw this.#unsendable(
-      `an instance of ${value.constructor?.name ?? "a class"}`,
-      "pass a plain object, or the fields that Python needs",
-    );
+    throw this.#trail.foreign(value);
   }
 
-  #items(items: readonly unknown[]): void {
+  /** The length is looked at before the items are: they may be a billion holes. */
+  #enter(container: object, length: number): void {
+    if (this.#items + length > this.#context.limits.maxItems) throw this.#tooMany();
+    this.#trail.enter(container);
+  }
+
+  #inside(key: string | number, value: unknown): void {
+    this.#trail.push(key);
+    this.#value(value);
+    this.#trail.pop();
+  }
+
+  #sequence(container: object, items: readonly unknown[]): void {
+    this.#enter(container, items.length);
     this.#writer.array(items.length);
-    for (let i = 0; i < items.length; i++) {
-      this.#path.push(i);
-      this.#value(items[i]);
-      this.#path.pop();
-    }
+    for (let i = 0; i < items.length; i++) this.#inside(i, items[i]);
+    this.#trail.leave();
   }
 
-  #pair(first: unknown, second: unknown): void {
-    this.#writer.array(2);
-    this.#value(first);
-    this.#value(second);
+  #set(value: ReadonlySet<unknown>): void {
+    this.#writer.extension(Ext.set, () => {
+      this.#writer.array(2);
+      this.#writer.boolean(false);
+      this.#sequence(value, [...value]);
+    });
   }
 
-  #entries(entries: readonly (readonly [unknown, unknown])[]): void {
+  #entries(container: object, entries: readonly (readonly [unknown, unknown])[]): void {
+    this.#enter(container, 2 * entries.length);
     if (entries.every(([key]) => typeof key === "string")) {
       this.#writer.map(entries.length);
       for (const [key, value] of entries) {
         this.#writer.string(String(key));
-        this.#path.push(String(key));
-        this.#value(value);
-        this.#path.pop();
+        this.#inside(String(key), value);
       }
-      return;
+    } else this.#writer.extension(Ext.map, () => this.#pairs(entries));
+    this.#trail.leave();
+  }
+
+  #pairs(entries: readonly (readonly [unknown, unknown])[]): void {
+    this.#writer.array(entries.length);
+    for (const [key, value] of entries) {
+      const name = typeof key === "object" || typeof key === "function" ? "(a key)" : String(key);
+      this.#writer.array(2);
+      this.#inside(name, key);
+      this.#inside(name, value);
     }
-    this.#writer.extension(Ext.map, () => {
-      this.#writer.array(entries.length);
-      for (const [key, value] of entries) {
-        this.#path.push(String(key));
-        this.#pair(key, value);
-        this.#path.pop();
-      }
-    });
   }
 
   #bigint(value: bigint): void {
@@ -160,22 +183,28 @@ export class Encoder {
   }
 
   #bytes(value: Uint8Array): void {
-    if (value.length <= this.#context.limits.inlineBytes) return this.#writer.binary(value);
-    if (value.length > this.#context.limits.maxAttachmentBytes) {
-      throw this.#unsendable(
-        `${value.length} bytes`,
-        `at most ${this.#context.limits.maxAttachmentBytes} travel at once`,
+    const { inlineBytes, maxAttachmentBytes } = this.#context.limits;
+    if (value.length <= inlineBytes) return this.#writer.binary(value);
+    if (value.length > maxAttachmentBytes) {
+      throw new FlambeauError(
+        "TOO_LARGE",
+        `${this.#trail.where()} has ${value.length} bytes; at most ${maxAttachmentBytes} travel at once. Send it in parts.`,
       );
     }
     const id = this.#context.nextAttachmentId();
     this.#attachments.push({ id, bytes: value });
-    this.#writer.extension(Ext.attach, () => this.#pair(id, value.length));
+    this.#writer.extension(Ext.attach, () => this.#numbers(id, value.length));
+  }
+
+  #numbers(...values: number[]): void {
+    this.#writer.array(values.length);
+    for (const value of values) this.#writer.integer(value);
   }
 
   #array(value: ArrayBufferView): void {
     const dtype = dtypeOf(value);
     if (dtype === undefined)
-      throw this.#unsendable(`a ${value.constructor.name}`, "pass a typed array or a Uint8Array");
+      throw this.#trail.unsendable(`a ${value.constructor.name}`, "pass a typed array or a Uint8Array");
     this.#writer.extension(Ext.array, () => {
       this.#writer.array(3);
       this.#writer.string(dtype);
@@ -185,22 +214,29 @@ export class Encoder {
   }
 
   #date(value: Date): void {
-    if (Number.isNaN(value.getTime())) throw this.#unsendable("an invalid Date", "pass a valid one, or null");
-    this.#writer.extension(Ext.date, () => this.#pair("datetime", value.toISOString()));
+    if (Number.isNaN(value.getTime())) throw this.#trail.unsendable("an invalid Date", "pass a valid one, or null");
+    const year = value.getUTCFullYear();
+    if (year < 1 || year > LAST_YEAR)
+      throw this.#trail.unsendable(`a Date in the year ${year}`, `Python's years end at ${LAST_YEAR} and begin at 1`);
+    this.#writer.extension(Ext.date, () => {
+      this.#writer.array(2);
+      this.#writer.string("datetime");
+      this.#writer.string(value.toISOString());
+    });
   }
 
   #function(value: (...args: never) => unknown): void {
     const recipe = recipeOf(value);
     if (recipe !== undefined) return this.#recipe(recipe);
     const { id, kind } = this.#context.registerFunction(value);
-    this.#writer.extension(Ext.function, () => this.#pair(id, kind));
+    this.#writer.extension(Ext.function, () => this.#numbers(id, kind));
   }
 
   #recipe(recipe: Recipe): void {
     if (recipe.owner !== this.#context.owner) {
       throw new FlambeauError(
         "STALE_REF",
-        `${this.#where()} is an object of another Python process, or of one that has ended. Make it again in this one.`,
+        `${this.#trail.where()} is an object of another Python process. Make it again in this one.`,
       );
     }
     switch (recipe.kind) {
@@ -218,34 +254,30 @@ export class Encoder {
         return this.#writer.extension(Ext.path, () => {
           this.#writer.array(2);
           this.#recipe(recipe.base);
-          this.steps(recipe.steps);
+          this.#steps(recipe.steps);
         });
     }
   }
 
   #ref(recipe: Extract<Recipe, { kind: "ref" }>): void {
-    if (recipe.handle.released) {
-      throw new FlambeauError(
-        "STALE_REF",
-        `${this.#where()} (a ${recipe.handle.type}) was released; use it before it is disposed of.`,
-      );
-    }
-    this.#context.onRef(recipe);
-    this.#writer.extension(Ext.ref, () => this.#writer.integer(recipe.handle.id));
+    const { id, lost, type } = recipe.handle;
+    if (lost !== undefined) throw new FlambeauError("STALE_REF", `${this.#trail.where()} (a ${type}) ${lost}.`);
+    this.#refs.push(recipe);
+    this.#writer.extension(Ext.ref, () => this.#writer.integer(id));
   }
 
   #result(recipe: Extract<Recipe, { kind: "result" }>): void {
-    const { call } = recipe;
+    const { call, owner } = recipe;
     call.observe();
     if (call.state.kind === "value") return this.#value(call.state.value);
     if (call.state.kind === "failed") throw call.state.error;
-    if (call.state.kind === "ref") return this.#ref({ kind: "ref", owner: recipe.owner, handle: call.state.handle });
-    this.#context.onRef(recipe);
+    if (call.state.kind === "ref") return this.#ref({ kind: "ref", owner, handle: call.state.handle });
+    this.#refs.push(recipe);
     this.#writer.extension(Ext.ref, () => this.#writer.integer(call.id));
   }
 
-  /** Steps as the wire has them: a string, or an array of one for an item. */
-  steps(steps: readonly Step[]): void {
+  /** As the wire has them: a string, or an array of one for an item. */
+  #steps(steps: readonly Step[]): void {
     this.#writer.array(steps.length);
     for (const step of steps) {
       if (typeof step === "string") this.#writer.string(step);
@@ -256,26 +288,10 @@ export class Encoder {
     }
   }
 
-  #where(): string {
-    return this.#path.reduce<string>(
-      (path, key) => (typeof key === "number" ? `${path}[${key}]` : `${path}.${key}`),
-      "$",
+  #tooMany(): FlambeauError {
+    return new FlambeauError(
+      "TOO_LARGE",
+      `${this.#trail.where()}: more than ${this.#context.limits.maxItems} values in one call. Send numbers in bulk as typed arrays.`,
     );
-  }
-
-  #unsendable(what: string, instead: string): FlambeauError {
-    return new FlambeauError("NOT_SENDABLE", `${this.#where()} is ${what}: ${instead}.`);
-  }
-}
-
-/** Little-endian two's complement, as short as possible. */
-export function twosComplement(value: bigint): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  for (;;) {
-    const low = Number(BigInt.asUintN(8, rest));
-    bytes.push(low);
-    rest >>= 8n;
-    if ((rest === 0n && low < 0x80) || (rest === -1n && low >= 0x80)) return Uint8Array.from(bytes);
   }
 }

@@ -1,6 +1,7 @@
 // The live objects of one worker as the host knows them: identity (the same object is the same handle while anyone holds it),
 // how often each id came, and giving them back: at once by `using`, otherwise when the collector finds the handle unreachable.
 import type { HandleFields } from "./decode.ts";
+import type { RefTarget } from "./values.ts";
 
 /** What is owed for an id. Survives the handle, so that the finalizer can still give it back. */
 interface Entry {
@@ -10,14 +11,16 @@ interface Entry {
   handle: WeakRef<Handle>;
 }
 
-export class Handle {
+export class Handle implements RefTarget {
   readonly id: number;
   readonly type: string;
   /** What `len()` said when it travelled; null for things without. */
   readonly length: number | null;
   readonly callable: boolean;
   readonly iterator: boolean;
-  released = false;
+  lost: string | undefined;
+  /** Someone said `$keep()`: the end of the callback that it came with does not give it back. */
+  isKept = false;
   /** The one proxy of this handle while it is reachable. */
   proxy: WeakRef<object> | undefined;
 
@@ -67,15 +70,23 @@ export class Handles {
     return handle;
   }
 
-  /** Gives an object back at once. Later use is STALE_REF. */
-  dispose(handle: Handle): void {
-    if (handle.released) return;
-    handle.released = true;
-    const entry = this.#entries.get(handle.id);
-    if (entry?.handle.deref() !== handle) return;
+  /** Gives an object back at once. Later use is STALE_REF, in these words. */
+  dispose(handle: Handle, lost = "was released: use it before it is disposed of"): void {
+    const entry = this.#entryOf(handle);
+    if (entry === undefined) return;
+    handle.lost = lost;
     this.#finalizers.unregister(entry);
     this.#giveBack(entry);
     this.flush();
+  }
+
+  /** Gives back one of the times that it came; whoever else got the same object still has it. Nobody else: as `dispose`. */
+  returned(handle: Handle, lost: string): void {
+    const entry = this.#entryOf(handle);
+    if (entry === undefined || handle.isKept) return;
+    if (entry.owed === 1) return this.dispose(handle, lost);
+    entry.owed--;
+    this.#queue(handle.id, 1);
   }
 
   /** Gives back the result that the worker keeps under a call's own id. */
@@ -89,14 +100,21 @@ export class Handles {
     if (this.#batch.length > 0) this.#release(this.#batch.splice(0));
   }
 
+  /** The worker is gone, and everything with it. */
   clear(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     for (const entry of this.#entries.values()) {
       const handle = entry.handle.deref();
-      if (handle !== undefined) handle.released = true;
+      if (handle !== undefined) handle.lost = "belongs to a Python process that has ended: make it again";
     }
     this.#entries.clear();
     this.#batch = [];
+  }
+
+  #entryOf(handle: Handle): Entry | undefined {
+    const entry = this.#entries.get(handle.id);
+    return handle.lost === undefined && entry?.handle.deref() === handle ? entry : undefined;
   }
 
   #giveBack(entry: Entry): void {

@@ -219,9 +219,10 @@ function readSurrogates(bytes: Uint8Array): string {
   };
   for (let i = 0; i + 2 < text.length; i++) {
     const second = text[i + 1] ?? 0;
-    if (text[i] !== 0xed || second < 0xa0) continue;
+    const third = text[i + 2] ?? 0;
+    if (text[i] !== 0xed || second < 0xa0 || second > 0xbf || (third & 0xc0) !== 0x80) continue;
     plain(i);
-    out += String.fromCharCode(0xd000 | ((second & 0x3f) << 6) | ((text[i + 2] ?? 0) & 0x3f));
+    out += String.fromCharCode(0xd000 | ((second & 0x3f) << 6) | (third & 0x3f));
     plainFrom = i + 3;
     i += 2;
   }

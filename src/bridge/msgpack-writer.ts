@@ -1,6 +1,7 @@
 // Writes msgpack into one growing buffer. Knows the format only; which value becomes what is decided in encode.ts.
 // Written here because the exact bytes matter: 5.0 stays a float, -0 keeps its sign, lone surrogates pass through,
 // extensions nest without a second buffer.
+import { FlambeauError } from "../errors.ts";
 
 const INITIAL_BYTES = 4096;
 /** A buffer that grew beyond this for one large message is not kept for the next. */
@@ -11,6 +12,12 @@ export class MsgpackWriter {
   #view = new DataView(this.#bytes.buffer);
   #at = 0;
   readonly #encoder = new TextEncoder();
+  readonly #maxBytes: number;
+
+  /** `maxBytes` bounds a message: whatever would be longer is TOO_LARGE before it takes memory. */
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
 
   /** Begins a message, leaving room for a header in front. */
   begin(headerBytes: number): void {
@@ -68,7 +75,7 @@ export class MsgpackWriter {
 
   string(value: string): void {
     const worst = value.length * 3;
-    this.#reserve(worst + 5);
+    this.#reserve(worst + 5, value.length);
     const start = this.#at;
     const head = worst < 32 ? 1 : worst < 0x100 ? 2 : worst < 0x10000 ? 3 : 5;
     const length = this.#utf8(value, start + head);
@@ -169,7 +176,14 @@ export class MsgpackWriter {
     else this.#view.setUint32(at + 1, value);
   }
 
-  #reserve(more: number): void {
+  /** Room for `more` bytes, of which `least` are sure to be used. */
+  #reserve(more: number, least = more): void {
+    if (this.#at + least > this.#maxBytes) {
+      throw new FlambeauError(
+        "TOO_LARGE",
+        `What is to be sent takes more than the ${this.#maxBytes} bytes that travel in one message. Send numbers in bulk as typed arrays, and other data in parts.`,
+      );
+    }
     const needed = this.#at + more;
     if (needed <= this.#bytes.length) return;
     this.#replace(Math.max(needed, this.#bytes.length * 2));

@@ -10,9 +10,13 @@ interface Failure {
   traceback: string;
   hint?: string | null | undefined;
   cause?: Failure | null | undefined;
+  /** Members of an exception group. */
+  errors?: Failure[] | null | undefined;
   link?: number | null | undefined;
   live?: { handles: number; bytes: number } | null | undefined;
   code?: string | null | undefined;
+  /** The callback whose error Python let pass. */
+  callback?: number | null | undefined;
 }
 
 const Failure: z.ZodType<Failure> = z.object({
@@ -22,65 +26,98 @@ const Failure: z.ZodType<Failure> = z.object({
   traceback: z.string(),
   hint: z.string().nullish(),
   cause: z.lazy(() => Failure.nullish()),
+  errors: z.lazy(() => z.array(Failure).nullish()),
   link: z.number().nullish(),
   live: z.object({ handles: z.number(), bytes: z.number() }).nullish(),
   code: z.string().nullish(),
+  callback: z.number().nullish(),
 });
 
-/** Frames of the bridge itself say nothing to whoever reads an error. */
-const OWN_FOLDER = fileURLToPath(new URL(".", import.meta.url));
+/** The package: stacks name its files under dist/, or under src/ where source maps are read. */
+const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
+/** Frames of the bridge itself and of Node say nothing to whoever reads an error. */
+const NOISE = [`${PACKAGE}src/bridge/`, `${PACKAGE}dist/bridge/`, "node:internal/"];
+/** Codes that Python's side gives to errors of ours, not of the user's Python code. */
+const OWN_CODES = ["STALE_REF", "NOT_SENDABLE", "TOO_LARGE", "PROTOCOL_ERROR"] as const;
 
-/** Where in TypeScript the call was made. */
+/** Where in TypeScript the call was made, and what is known of it there. */
 export interface CallSite {
   /** `pipeline.unet.to()` */
   readonly path: string;
   /** Holds a V8 stack in `stack`. */
   readonly trace: { readonly stack?: string };
   /** Why the call was cancelled, if it was. */
-  readonly reason?: unknown;
+  readonly reason: unknown;
+  /** The failure of the call that this one was built on. */
+  readonly failedLink: Error | undefined;
 }
 
-export function errorFromFailure(body: unknown, site: CallSite): Error {
+/** @param thrownBy the error that a callback of that id threw, while it is remembered */
+export function errorFromFailure(
+  body: unknown,
+  site: CallSite,
+  thrownBy: (callbackId: number) => Error | undefined,
+): Error {
   const parsed = Failure.safeParse(body);
-  if (!parsed.success) {
-    return new FlambeauError(
-      "PROTOCOL_ERROR",
-      `The worker reported a failure in a form that is not ours: ${parsed.error.message}`,
-    );
-  }
-  return convert(parsed.data, site);
+  if (parsed.success) return convert(parsed.data, site, thrownBy);
+  return new FlambeauError(
+    "PROTOCOL_ERROR",
+    `The worker reported a failure in a form that is not ours: ${parsed.error.message}`,
+  );
 }
 
-function convert(failure: Failure, site: CallSite): Error {
-  if (failure.code === "CANCELLED") return cancelled(site.reason, `${site.path} in Python`);
-  const cause = failure.cause ? convert(failure.cause, site) : undefined;
-  const options = cause === undefined ? {} : { cause };
+/** What the caller of a stopped call is told: TIMEOUT where that was the reason, otherwise CANCELLED; `cause` where more is known. */
+export function stoppedError(site: CallSite, cause?: Error): Error {
+  const isTimeout = site.reason instanceof FlambeauError && site.reason.code === "TIMEOUT";
+  const error = isTimeout ? (site.reason as FlambeauError) : cancelled(site.reason, `${site.path} in Python`);
+  if (cause !== undefined && cause !== error) error.cause ??= cause;
+  return withSite(error, site, "");
+}
+
+function convert(failure: Failure, site: CallSite, thrownBy: (callbackId: number) => Error | undefined): Error {
+  if (failure.code === "CANCELLED") return stoppedError(site);
+  const known = failure.link == null ? undefined : site.failedLink;
+  const thrown = failure.callback == null ? undefined : thrownBy(failure.callback);
+  if (known !== undefined || thrown !== undefined) return known ?? (thrown as Error);
+  const message = failure.hint ? `${failure.message}\n  hint: ${failure.hint}` : failure.message;
+  const own = OWN_CODES.find((code) => code === failure.code);
   const fields: PyErrorFields = {
     pythonType: failure.type,
     mro: failure.mro,
-    message: failure.hint ? `${failure.message}\n  hint: ${failure.hint}` : failure.message,
+    message,
     traceback: failure.traceback,
     callPath: site.path,
   };
+  const cause = causeOf(failure, site, thrownBy);
+  const options = cause === undefined ? {} : { cause };
+  if (own !== undefined) return withSite(new FlambeauError(own, message, options), site, "");
   if (failure.code === "MODEL_UNREACHABLE") {
-    return new FlambeauError("MODEL_UNREACHABLE", fields.message, {
-      cause: withSite(new PyError(fields, options), site),
-    });
+    const python = withSite(new PyError(fields, options), site, failure.traceback);
+    return new FlambeauError("MODEL_UNREACHABLE", message, { cause: python });
   }
-  const isMemory = failure.code === "OUT_OF_MEMORY";
   const live = failure.live ?? { handles: 0, bytes: 0 };
-  return withSite(isMemory ? new PyOutOfMemoryError(fields, live, options) : new PyError(fields, options), site);
+  const error =
+    failure.code === "OUT_OF_MEMORY" ? new PyOutOfMemoryError(fields, live, options) : new PyError(fields, options);
+  return withSite(error, site, failure.traceback);
+}
+
+/** Python's cause; for an exception group without one, its members. */
+function causeOf(
+  { cause, errors }: Failure,
+  site: CallSite,
+  thrownBy: (callbackId: number) => Error | undefined,
+): Error | undefined {
+  if (cause) return convert(cause, site, thrownBy);
+  if (!errors || errors.length === 0) return undefined;
+  const members = errors.map((member) => convert(member, site, thrownBy));
+  return new AggregateError(members, members.map(({ message }) => message).join("; "));
 }
 
 /** `stack` reads: the error, the TypeScript lines that made the call, then Python's own lines. */
-function withSite(error: PyError, site: CallSite): PyError {
-  const lines = (site.trace.stack ?? "").split("\n").filter((line) => line.startsWith("    at ") && !line.includes(OWN_FOLDER));
-  error.stack = [
-    `${error.name}: ${error.message}`,
-    `    in ${site.path}`,
-    ...lines,
-    "  — Python —",
-    error.traceback.trimEnd(),
-  ].join("\n");
+function withSite<E extends Error>(error: E, site: CallSite, traceback: string): E {
+  const isOurs = (line: string): boolean => NOISE.some((part) => line.includes(part));
+  const lines = (site.trace.stack ?? "").split("\n").filter((line) => /^ +at /.test(line) && !isOurs(line));
+  const python = traceback === "" ? [] : ["  — Python —", traceback.trimEnd()];
+  error.stack = [`${error.name}: ${error.message}`, `    in ${site.path}`, ...lines, ...python].join("\n");
   return error;
 }

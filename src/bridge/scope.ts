@@ -9,20 +9,32 @@ export interface ScopedCall {
   readonly observed: boolean;
   /** Never rejects: resolves with the failure, or undefined. */
   readonly outcome: Promise<Error | undefined>;
-  cancel(): void;
+  cancel(reason?: unknown): void;
+}
+
+interface Failed {
+  readonly call: ScopedCall;
+  readonly error: Error;
 }
 
 export class CallScope {
   /** Goes with every call and comes back with its progress and logs. */
   readonly tag: number;
   readonly #signal: AbortSignal | undefined;
+  readonly #report: ((error: Error) => void) | undefined;
   readonly #open = new Set<ScopedCall>();
-  readonly #failed = new Set<{ readonly call: ScopedCall; readonly error: Error }>();
+  /** Those of the open ones that end with the signal. */
+  readonly #stoppable = new Set<ScopedCall>();
+  readonly #failed = new Set<Failed>();
+  /** Calls that are built on a failed one fail with the same error. */
+  readonly #reported = new WeakSet<Error>();
   readonly #disposals: (() => void)[] = [];
-  /** Functions passed to Python live as long as the scope in which they were passed. */
-  constructor(tag: number, signal?: AbortSignal) {
+
+  /** With `report`, failures are told to it when nobody has asked for them by the next turn; otherwise they wait for `settle`. */
+  constructor(tag: number, signal?: AbortSignal, report?: (error: Error) => void) {
     this.tag = tag;
     this.#signal = signal;
+    this.#report = report;
     signal?.addEventListener("abort", this.#cancelAll, { once: true });
   }
 
@@ -31,14 +43,17 @@ export class CallScope {
     return this.#signal?.aborted ? { reason: this.#signal.reason } : undefined;
   }
 
-  add(call: ScopedCall): void {
+  add(call: ScopedCall, { stops = true }: { stops?: boolean } = {}): void {
     this.#open.add(call);
+    if (stops) this.#stoppable.add(call);
     void call.outcome.then((error) => {
       this.#open.delete(call);
-      if (error !== undefined && !call.observed) this.#failed.add({ call, error });
+      this.#stoppable.delete(call);
+      if (error !== undefined && !call.observed) this.#unseen({ call, error });
     });
   }
 
+  /** Functions passed to Python live as long as the scope in which they were passed. */
   onEnd(dispose: () => void): void {
     this.#disposals.push(dispose);
   }
@@ -49,12 +64,13 @@ export class CallScope {
    */
   async settle(): Promise<void> {
     while (this.#open.size > 0) await Promise.all([...this.#open].map((call) => call.outcome));
-    const unseen = [...this.#failed].filter(({ call }) => !call.observed).map(({ error }) => error);
+    const unseen = [...this.#failed].filter(({ call }) => !call.observed);
     this.#failed.clear();
-    const [first] = unseen;
+    const errors = new Set(unseen.map(({ error }) => error));
+    const [first] = errors;
     if (first === undefined) return;
-    if (unseen.length > 1 && first instanceof FlambeauError)
-      first.message += ` (and ${unseen.length - 1} more that nobody awaited)`;
+    if (errors.size > 1 && first instanceof FlambeauError)
+      first.message += ` (and ${errors.size - 1} more that nobody awaited)`;
     throw first;
   }
 
@@ -63,16 +79,33 @@ export class CallScope {
     for (const dispose of this.#disposals.splice(0)) dispose();
   }
 
+  #unseen(failed: Failed): void {
+    this.#failed.add(failed);
+    if (this.#report === undefined) return;
+    // Not unref'd: a process that is about to end says it all the same.
+    setImmediate(() => {
+      const { call, error } = failed;
+      if (!this.#failed.delete(failed) || call.observed || this.#reported.has(error)) return;
+      this.#reported.add(error);
+      this.#report?.(error);
+    });
+  }
+
   readonly #cancelAll = (): void => {
-    for (const call of this.#open) call.cancel();
+    for (const call of this.#stoppable) call.cancel(this.#signal?.reason);
   };
 }
 
 /** The scopes of one channel: the current one, or the channel's own. */
 export class Scopes {
   readonly #storage = new AsyncLocalStorage<CallScope>();
-  readonly #root = new CallScope(1);
+  readonly #root: CallScope;
   #nextTag = 2;
+
+  /** `report` is told what failed outside of any request with nobody asking. */
+  constructor(report?: (error: Error) => void) {
+    this.#root = new CallScope(1, undefined, report ?? (() => {}));
+  }
 
   get current(): CallScope {
     return this.#storage.getStore() ?? this.#root;

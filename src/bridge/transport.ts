@@ -22,7 +22,6 @@ interface Outgoing {
   readonly id: number;
   readonly bytes: Uint8Array;
   sent: number;
-  readonly done: (() => void) | undefined;
 }
 
 interface Incoming {
@@ -51,12 +50,8 @@ export class Transport {
     stream.on("data", (bytes: Uint8Array) => this.#receive(bytes));
     stream.once("end", () => this.#end(undefined));
     stream.once("close", () => this.#end(undefined));
-    stream.once("error", (error) => this.#end(error));
-  }
-
-  /** Bytes handed over and not yet taken by the kernel. */
-  get bufferedBytes(): number {
-    return this.#stream.writableLength + this.#outgoing.reduce((sum, next) => sum + next.bytes.length - next.sent, 0);
+    // Not once: a stream that broke may say so again when something is still written.
+    stream.on("error", (error) => this.#end(error));
   }
 
   /** Sends one frame; `message` has 16 bytes of room in front and belongs to the transport from now on. */
@@ -67,10 +62,10 @@ export class Transport {
     this.#stream.write(message);
   }
 
-  /** Sends bytes in chunks between the other frames. The caller must not change them until `done`. */
-  sendAttachment(id: number, bytes: Uint8Array, done?: () => void): void {
+  /** Sends bytes in chunks between the other frames. The caller must not change them before the answer has come. */
+  sendAttachment(id: number, bytes: Uint8Array): void {
     if (this.#ended) return;
-    this.#outgoing.push({ id, bytes, sent: 0, done });
+    this.#outgoing.push({ id, bytes, sent: 0 });
     if (this.#outgoing.length === 1) this.#pump();
   }
 
@@ -111,7 +106,6 @@ export class Transport {
       next.sent += bytes.length;
       this.#outgoing.shift();
       if (next.sent < next.bytes.length) this.#outgoing.push(next);
-      else next.done?.();
     }
   }
 
@@ -121,7 +115,7 @@ export class Transport {
       while (at < bytes.length && !this.#ended)
         at = this.#header === undefined ? this.#takeHeader(bytes, at) : this.#takeBody(bytes, at);
     } catch (thrown) {
-      this.#end(toError(thrown));
+      this.#end(asFlambeauError(thrown));
       this.#stream.destroy();
     }
   }
@@ -187,4 +181,10 @@ export class Transport {
     this.#incoming.clear();
     this.#handlers.onEnd(error);
   }
+}
+
+function asFlambeauError(thrown: unknown): FlambeauError {
+  if (thrown instanceof FlambeauError) return thrown;
+  const cause = toError(thrown);
+  return new FlambeauError("INTERNAL", `A frame of the worker could not be handled: ${cause.message}`, { cause });
 }

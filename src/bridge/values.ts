@@ -18,7 +18,8 @@ export type Recipe =
 /** A live object of the worker's. */
 export interface RefTarget {
   readonly id: number;
-  readonly released: boolean;
+  /** Why it can be used no more, in words that follow its name; undefined while it can. */
+  readonly lost: string | undefined;
   /** Qualified Python type. */
   readonly type: string;
 }
@@ -96,9 +97,11 @@ export const TYPED_ARRAYS = {
 } as const;
 export type Dtype = keyof typeof TYPED_ARRAYS;
 
+/** By the array's own tag, which arrays of another realm have as well; undefined for a DataView. */
 export function dtypeOf(array: ArrayBufferView): Dtype | undefined {
-  if (array instanceof Uint8ClampedArray) return "uint8";
-  for (const [dtype, kind] of Object.entries(TYPED_ARRAYS)) if (array instanceof kind) return dtype as Dtype;
+  const tag = (array as { readonly [Symbol.toStringTag]?: string })[Symbol.toStringTag];
+  if (tag === "Uint8ClampedArray") return "uint8";
+  for (const [dtype, kind] of Object.entries(TYPED_ARRAYS)) if (kind.name === tag) return dtype as Dtype;
   return undefined;
 }
 

@@ -5,7 +5,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { FlambeauError } from "../errors.ts";
-import { Lines } from "./lines.ts";
+import { type LineLimits, Lines } from "./lines.ts";
+
+export interface ProcessLimits extends LineLimits {
+  /** How long the last lines may take to arrive after the process itself is gone. */
+  readonly outputTailMs: number;
+}
 
 export interface ProcessOptions {
   /** Absolute path of the interpreter. */
@@ -13,7 +18,7 @@ export interface ProcessOptions {
   /** The whole environment of the process. */
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  readonly limits: { readonly logLineBytes: number; readonly stderrTailLines: number };
+  readonly limits: ProcessLimits;
   onLine(source: "stdout" | "stderr", line: string): void;
 }
 
@@ -23,8 +28,6 @@ export interface ProcessExit {
   readonly stderrTail: readonly string[];
 }
 
-/** How long the last lines may take to arrive after the process itself is gone. */
-const TAIL_MS = 40;
 /** Ends its group as soon as the host is gone: the write end of its stdin closes with the host, however that dies. */
 const REAPER = 'read -r word || kill -KILL -- "-$1"';
 const BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from flambeau.__main__ import main; main()";
@@ -59,8 +62,8 @@ export class PythonProcess implements AsyncDisposable {
       child.once("exit", (code, signal) => {
         this.#killGroup("SIGKILL");
         this.#reaper.stdin?.end("done\n");
-        const wait = new Promise((done) => setTimeout(done, TAIL_MS));
-        void Promise.race([Promise.all([out.ended, err.ended]), wait]).then(() => {
+        void settled([out.ended, err.ended], options.limits.outputTailMs).then(() => {
+          for (const stream of [stdout, stderr]) stream?.destroy();
           this.#exit = { code, signal, stderrTail: err.tail };
           resolve(this.#exit);
         });
@@ -119,6 +122,7 @@ export class PythonProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.hold(true);
     this.kill();
     await this.exited;
   }
@@ -135,6 +139,16 @@ export class PythonProcess implements AsyncDisposable {
 /** The folder that holds the `flambeau` package: beside src/ in the repository and beside dist/ in the npm package. */
 export function pythonRoot(): URL {
   return new URL("../../python/", import.meta.url);
+}
+
+/** Resolves when all have, or the time is up. */
+async function settled(promises: readonly Promise<void>[], timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+  });
+  await Promise.race([Promise.all(promises), late]);
+  clearTimeout(timer);
 }
 
 function hasPid(child: ChildProcess): child is ChildProcess & { readonly pid: number } {

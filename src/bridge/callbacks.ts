@@ -1,0 +1,118 @@
+// Functions that were passed to Python, and the calls that Python makes to them. Knows no wire: the answer is handed back.
+import { FlambeauError, toError } from "../errors.ts";
+import { array, integer } from "./decode.ts";
+import type { EncodedMessage, Encoder } from "./encode.ts";
+import type { Handle, Handles } from "./handles.ts";
+import type { CallScope, Scopes } from "./scope.ts";
+import { recipeOf } from "./values.ts";
+
+export type AnyFunction = (...args: unknown[]) => unknown;
+
+export interface CallbackParts {
+  readonly scopes: Scopes;
+  readonly handles: Handles;
+  readonly encoder: () => Encoder;
+  readonly errorsKept: number;
+  answer(callbackId: number, message: EncodedMessage): void;
+}
+
+interface Registered {
+  readonly fn: AnyFunction;
+  /** Calls that the function makes are made on behalf of whoever passed it. */
+  readonly scope: CallScope;
+}
+
+/** Why an argument that was not kept cannot be used any more. */
+const LENT = "was an argument of a callback and went back when that returned: call $keep() on what is used later";
+/** Of an error's name, message and stack each. */
+const ERROR_CHARACTERS = 64 * 1024;
+/** How the items of a RETURN body are called in messages. */
+const RETURN_NAMES = ["ok", "result"];
+
+export class Callbacks {
+  readonly #parts: CallbackParts;
+  readonly #functions = new Map<number, Registered>();
+  /** What callbacks threw, by callback call: Python may let it pass, and then it comes out as the very same error. */
+  readonly #thrown = new Map<number, Error>();
+
+  constructor(parts: CallbackParts) {
+    this.#parts = parts;
+  }
+
+  /** Until the end of the scope that passes it, Python may call `fn` under this id. */
+  register(id: number, fn: AnyFunction): void {
+    const scope = this.#parts.scopes.current;
+    this.#functions.set(id, { fn, scope });
+    scope.onEnd(() => this.#functions.delete(id));
+  }
+
+  thrownBy(callbackId: number): Error | undefined {
+    return this.#thrown.get(callbackId);
+  }
+
+  /**
+   * Body of INVOKE: `[function id, args, kwargs, one_way]`.
+   * @throws FlambeauError PROTOCOL_ERROR: it is not that; whatever the function throws is its answer
+   */
+  invoke(id: number, [functionId, args, kwargs, isOneWay]: readonly unknown[]): void {
+    const registered = this.#functions.get(integer(functionId));
+    const given = [...array(args)];
+    const named = typeof kwargs === "object" && kwargs !== null ? kwargs : {};
+    const lent = [...given, ...Object.values(named)].flatMap(handleOf);
+    if (Object.keys(named).length > 0) given.push(named);
+    void this.#answer(id, registered, given).then((message) => {
+      if (isOneWay !== true) this.#parts.answer(id, message);
+      const returned = new Set(message.refs.map((recipe) => (recipe.kind === "ref" ? recipe.handle : undefined)));
+      // What the answer names may be looked up after a release would be: the finalizers give that back.
+      for (const handle of lent) if (!returned.has(handle)) this.#parts.handles.returned(handle, LENT);
+    });
+  }
+
+  clear(): void {
+    this.#functions.clear();
+    this.#thrown.clear();
+  }
+
+  async #run(
+    id: number,
+    registered: Registered | undefined,
+    given: readonly unknown[],
+  ): Promise<readonly [boolean, unknown]> {
+    try {
+      if (registered === undefined)
+        throw new FlambeauError(
+          "STALE_REF",
+          "Python called a TypeScript function after the request that passed it had ended.",
+        );
+      const { fn, scope } = registered;
+      return [true, await this.#parts.scopes.run(scope, async () => fn(...given))];
+    } catch (thrown) {
+      return this.#failed(id, thrown);
+    }
+  }
+
+  #failed(id: number, thrown: unknown): readonly [false, unknown] {
+    const error = toError(thrown);
+    this.#thrown.set(id, error);
+    const [oldest] = this.#thrown.keys();
+    if (oldest !== undefined && this.#thrown.size > this.#parts.errorsKept) this.#thrown.delete(oldest);
+    const cut = (text: string): string => text.slice(0, ERROR_CHARACTERS);
+    return [false, { name: cut(error.name), message: cut(error.message), stack: cut(error.stack ?? "") }];
+  }
+
+  /** Never rejects. */
+  async #answer(id: number, registered: Registered | undefined, given: readonly unknown[]): Promise<EncodedMessage> {
+    const answer = await this.#run(id, registered, given);
+    const encoder = this.#parts.encoder();
+    try {
+      return encoder.message(answer, RETURN_NAMES);
+    } catch (thrown) {
+      return encoder.message(this.#failed(id, thrown), RETURN_NAMES);
+    }
+  }
+}
+
+function handleOf(value: unknown): Handle[] {
+  const recipe = recipeOf(value);
+  return recipe?.kind === "ref" ? [recipe.handle as Handle] : [];
+}

@@ -1,0 +1,72 @@
+// Where in a value the encoder is: its name for messages (`args[0].a[3].b`), its depth, and whether it contains itself.
+import { types } from "node:util";
+import { FlambeauError } from "../errors.ts";
+
+const SHOWN_KEYS = 20;
+
+export class Trail {
+  readonly #maxDepth: number;
+  /** What the items of the outermost array are called. */
+  readonly #names: readonly string[] | undefined;
+  readonly #keys: (string | number)[] = [];
+  /** The containers around the value at hand; `#keys` has a key for each. */
+  readonly #around: object[] = [];
+
+  constructor(maxDepth: number, names?: readonly string[]) {
+    this.#maxDepth = maxDepth;
+    this.#names = names;
+  }
+
+  /** @throws FlambeauError NOT_SENDABLE: too deep, or a cycle, which is found only then because looking for it costs time */
+  enter(container: object): void {
+    if (this.#around.length >= this.#maxDepth) throw this.#tooDeep(container);
+    this.#around.push(container);
+  }
+
+  leave(): void {
+    this.#around.pop();
+  }
+
+  push(key: string | number): void {
+    this.#keys.push(key);
+  }
+
+  pop(): void {
+    this.#keys.pop();
+  }
+
+  where(keys: readonly (string | number)[] = this.#keys): string {
+    const [first] = keys;
+    const name = typeof first === "number" ? this.#names?.[first] : undefined;
+    const below = name === undefined ? keys : keys.slice(1);
+    const shown = below.slice(0, SHOWN_KEYS).map((key) => (typeof key === "number" ? `[${key}]` : `.${key}`));
+    return `${name ?? "$"}${shown.join("")}${below.length > SHOWN_KEYS ? "…" : ""}`;
+  }
+
+  unsendable(what: string, instead: string): FlambeauError {
+    return new FlambeauError("NOT_SENDABLE", `${this.where()} is ${what}: ${instead}.`);
+  }
+
+  /** For an object that is neither plain data nor one of ours. */
+  foreign(value: object): FlambeauError {
+    if (types.isPromise(value)) return this.unsendable("a Promise", "await it first");
+    if (value instanceof URL) return this.unsendable("a URL", "pass url.href, or fileURLToPath(url) for a file");
+    const name: unknown = value.constructor?.name;
+    return this.unsendable(
+      `an instance of ${typeof name === "string" && name !== "" ? name : "a class"}`,
+      "pass a plain object, or the fields that Python needs",
+    );
+  }
+
+  #tooDeep(container: object): FlambeauError {
+    const first = this.#around.indexOf(container);
+    if (first === -1) return this.unsendable("nested too deeply", `at most ${this.#maxDepth} levels travel`);
+    const next = this.#around.indexOf(container, first + 1);
+    const again = this.where(next === -1 ? this.#keys : this.#keys.slice(0, next));
+    const original = this.where(this.#keys.slice(0, first));
+    return new FlambeauError(
+      "NOT_SENDABLE",
+      `${again} is ${original} again: a value that contains itself cannot travel.`,
+    );
+  }
+}
