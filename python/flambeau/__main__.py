@@ -33,7 +33,12 @@ def main() -> None:
         stdio.complain(str(error))
         raise SystemExit(EXIT_USAGE) from None
     wire = FrameWriter(fd)
-    stdio.close_in_children(fd, wire.close)
+
+    def forget_in_child() -> None:
+        wire.close()
+        context.install(None)
+
+    stdio.close_in_children(fd, forget_in_child)
     stdio.settle_streams()
     stdio.die_with_parent()
     if hasattr(signal, "SIGUSR1"):

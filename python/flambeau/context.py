@@ -100,8 +100,8 @@ class Meter:
 _context: Context | None = None
 
 
-def install(context: Context) -> None:
-    """At boot."""
+def install(context: Context | None) -> None:
+    """At boot; None in a forked child, which has nobody to tell."""
     global _context
     _context = context
 

@@ -85,6 +85,8 @@ class FrameWriter:
 
     def send(self, kind: int, frame_id: int, body: bytes, attachments: list[tuple[int, memoryview]] | None = None) -> None:
         """Returns when the frame is with the kernel; attachments may still be on their way. Raises WireClosed."""
+        if self._fd < 0:  # asked before the lock, which may have been held at the moment of the fork
+            raise WireClosed("a forked child cannot call the host")
         self._urgent.append(None)
         try:
             with self._lock:
@@ -95,8 +97,6 @@ class FrameWriter:
             self._queue(attachment_id, data)
 
     def _write(self, head: bytes, body: bytes | memoryview) -> None:
-        if self._fd < 0:
-            raise WireClosed("a forked child has no wire")
         try:
             if len(body) <= JOINED_BYTES:
                 rest = memoryview(head + bytes(body))

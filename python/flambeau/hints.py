@@ -22,10 +22,12 @@ PACKAGE_OF = {
     "dotenv": "python-dotenv",
     "google.protobuf": "protobuf",
 }
-HUB_MODULES = ("huggingface_hub", "requests", "httpx", "urllib3")
+# Beginnings of module names: the hub's client has moved from requests to httpx, and bundles versions under names of their own.
+HUB_MODULES = ("huggingface_hub", "requests", "httpx", "httpcore", "urllib3")
+# Not EntryNotFoundError: then the hub was reached, and the repository has no such file.
 UNREACHABLE = re.compile(
-    r"Connection|Timeout|ConnectError|ProxyError|SSLError|MaxRetry|NameResolution|LocalEntryNotFound|RepositoryNotFound|"
-    r"GatedRepo|OfflineMode|HfHubHTTP|HTTPError|EntryNotFound"
+    r"\w*Connect\w*|\w*Timeout\w*|ProxyError|SSLError|MaxRetryError|NameResolutionError|HTTPError|HfHubHTTPError|"
+    r"LocalEntryNotFoundError|RepositoryNotFoundError|GatedRepoError|DisabledRepoError|OfflineModeIsEnabled"
 )
 HUB_WORDS = re.compile(
     r"huggingface\.co|couldn't connect to|is not a valid model identifier|is not a local folder|"
@@ -66,11 +68,7 @@ def _missing_module(error: BaseException, _call: Call) -> Hint | None:
 def _unreachable_model(error: BaseException, call: Call) -> Hint | None:
     chain = list(_chain(error))
     from_pretrained = bool(call.path) and str(call.path[-1]).startswith("from_")
-    hub = any(
-        kind.__module__.partition(".")[0] in HUB_MODULES and UNREACHABLE.search(kind.__qualname__)
-        for link in chain
-        for kind in type(link).__mro__
-    )
+    hub = any(type(link).__module__.startswith(HUB_MODULES) and UNREACHABLE.fullmatch(type(link).__name__) for link in chain)
     words = any(isinstance(link, OSError) and HUB_WORDS.search(_words(link)) for link in chain)
     named = any(HUB_WORDS.search(_words(link)) for link in chain) or any(
         type(link).__module__.startswith("huggingface_hub") for link in chain

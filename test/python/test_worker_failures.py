@@ -164,6 +164,14 @@ def test_a_hub_error_behind_another_error_is_recognised(worker):
     assert failing(worker, source)["code"] == "MODEL_UNREACHABLE"
 
 
+def test_a_file_that_a_reachable_repository_does_not_have_is_no_network_matter(worker):
+    source = (
+        "class RemoteEntryNotFoundError(Exception): pass\nRemoteEntryNotFoundError.__module__ = 'huggingface_hub.errors'\n"
+        "def fail(): raise RemoteEntryNotFoundError('404 for unet/model.fp16.safetensors')"
+    )
+    assert "code" not in failing(worker, source)
+
+
 def test_a_network_error_that_has_nothing_to_do_with_models_is_left_alone(worker):
     source = (
         "class ConnectionError(Exception): pass\nConnectionError.__module__ = 'requests.exceptions'\n"

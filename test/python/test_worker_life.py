@@ -278,6 +278,16 @@ def test_a_forked_child_that_comes_back_from_user_code_answers_nothing(worker):
     assert not any(kind == protocol.RESULT for kind, _, _ in worker.frames)
 
 
+def test_progress_logs_and_bars_in_a_forked_child_are_harmless(worker):
+    worker.run(
+        "import multiprocessing, flambeau\n"
+        "def child():\n flambeau.progress(1, 2); flambeau.log('from the child'); assert not flambeau.cancelled()\n"
+        "def work():\n p = multiprocessing.get_context('fork').Process(target=child); p.start(); p.join(); return p.exitcode"
+    )
+    assert worker.call(SCRATCH, "work") == 0
+    assert "flambeau: from the child" in worker.stderr.text
+
+
 def test_a_polluted_wire_ends_the_worker_with_a_clear_line():
     with Worker() as worker:
         worker.hello()

@@ -18,6 +18,8 @@ from flambeau import codec, protocol
 
 PYTHON_FOLDER = Path(__file__).resolve().parents[2] / "python"
 WAIT_S = 60.0
+# Another interpreter for the workers: the tests then show that it can run them, also without msgpack and numpy.
+PYTHON = os.environ.get("FLAMBEAU_WORKER_PYTHON") or sys.executable
 
 
 class Failure(Exception):
@@ -55,7 +57,6 @@ class Worker:
         environment: dict[str, str] | None = None,
         prelude: str = "",
         version: int = 1,
-        isolated: bool = True,
     ) -> None:
         ours, theirs = socket.socketpair()
         self.socket = ours
@@ -72,7 +73,7 @@ class Worker:
         boot = f"{prelude}\nimport sys; sys.path.insert(0, {str(PYTHON_FOLDER)!r}); from flambeau.__main__ import main; main()"
         fd = theirs.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, *(["-I"] if isolated else []), "-X", "utf8", "-X", "faulthandler", "-u", "-c", boot],
+            [PYTHON, "-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", boot],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
