@@ -12,9 +12,13 @@ export function floats({
 }: FloatsOptions = {}): z.ZodType<Float32Array, Float32Array | readonly number[]> {
   return z
     .custom<Float32Array | readonly number[]>(isNumbers, "expected numbers: an array, or a Float32Array")
-    .refine((value) => value.length <= maxLength, `at most ${maxLength} numbers`)
+    .refine((value) => value.length <= maxLength, { error: `at most ${maxLength} numbers`, abort: true })
     .transform((value) => (value instanceof Float32Array ? value : Float32Array.from(value)))
-    .meta({ type: "array", items: { type: "number" }, maxItems: maxLength });
+    .superRefine((value, context) => {
+      const at = value.findIndex((number) => !Number.isFinite(number));
+      if (at >= 0) context.addIssue(`number ${at} is ${value[at]}, for which JSON has no word`);
+    })
+    .meta({ jsonSchema: { type: "array", items: { type: "number" }, maxItems: maxLength } });
 }
 
 function isNumbers(value: unknown): boolean {

@@ -4,6 +4,7 @@ import sharp from "sharp";
 import { z } from "zod";
 import { currentFrame } from "../app/context.ts";
 import type { PyLike } from "../bridge/stub-types.ts";
+import { recipeOf } from "../bridge/values.ts";
 import { limits } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 
@@ -27,12 +28,14 @@ export interface ImageOptions {
   readonly inline?: boolean;
 }
 
+/** What Python answers for a PIL image. */
 const Pixels = z.object({
-  width: z.int().min(1, "the picture has no width"),
-  height: z.int().min(1, "the picture has no height"),
+  width: z.int(),
+  height: z.int(),
   channels: z.union([z.literal(1), z.literal(3), z.literal(4)]),
   data: z.instanceof(Uint8Array),
 });
+type Pixels = z.output<typeof Pixels>;
 
 /** zlib level 1: pictures of a model hardly shrink further, and level 9 takes ten times as long. */
 const PNG_LEVEL = 1;
@@ -45,16 +48,10 @@ export const Image = {
   /**
    * Encodes a PIL image and keeps it.
    * @param image a PIL image; modes other than L, RGB and RGBA are converted
-   * @throws FlambeauError TOO_LARGE, DISK_FULL; PyError when it is not a PIL image; CANCELLED
+   * @throws FlambeauError NOT_SENDABLE (no picture, or one without pixels), TOO_LARGE, DISK_FULL, CANCELLED; PyError when it is another Python object
    */
   async fromPil(image: PyLike | undefined, options: ImageOptions = {}): Promise<ImageOutput> {
-    if (image === undefined) {
-      throw new FlambeauError(
-        "NOT_SENDABLE",
-        "Image.fromPil: expected a PIL image, got undefined: the list of pictures was empty",
-      );
-    }
-    const pixels = Pixels.parse(await (image as unknown as { $pixels(): Promise<unknown> }).$pixels());
+    const pixels = await pixelsOf(image);
     const format = options.format ?? "png";
     const bytes = await encode(pixels, format, options.quality);
     const contentType = `image/${format}`;
@@ -73,8 +70,22 @@ export const Image = {
   },
 };
 
+async function pixelsOf(image: PyLike | undefined): Promise<Pixels> {
+  if (recipeOf(image) === undefined) {
+    const came = image === undefined ? "undefined: the list of pictures was empty" : `a ${typeof image}`;
+    throw new FlambeauError("NOT_SENDABLE", `Image.fromPil: expected a PIL image, got ${came}`);
+  }
+  // `$pixels` is the bridge's, for this room alone, so the public types do not have it.
+  const pixels = Pixels.parse(await (image as unknown as { $pixels(): Promise<unknown> }).$pixels());
+  if (pixels.width > 0 && pixels.height > 0) return pixels;
+  throw new FlambeauError(
+    "NOT_SENDABLE",
+    `Image.fromPil: expected a picture, got one without pixels: ${pixels.width} x ${pixels.height}`,
+  );
+}
+
 async function encode(
-  { width, height, channels, data }: z.output<typeof Pixels>,
+  { width, height, channels, data }: Pixels,
   format: "png" | "jpeg" | "webp",
   quality?: number,
 ): Promise<Buffer> {
