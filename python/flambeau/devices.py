@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def best() -> str:
-    """"cuda", "mps" or "cpu"."""
+    """ "cuda", "mps" or "cpu"."""
     try:
-        import torch  # noqa: PLC0415
+        import torch
     except ImportError:
         return "cpu"
     if torch.cuda.is_available():

@@ -10,7 +10,7 @@ from . import context
 def optimize(module: Any, quality: str = "balanced") -> Any:
     """In place; the same object comes back. Never raises because an optimisation failed."""
     try:
-        from . import optimize as optimizer  # noqa: PLC0415
+        from . import optimize as optimizer
     except ImportError:  # No torch here: then this is no torch module either.
         return module
     optimizer.set_listener(_tell)
@@ -18,7 +18,7 @@ def optimize(module: Any, quality: str = "balanced") -> Any:
 
 
 def report(module: Any) -> dict[str, Any]:
-    from . import optimize as optimizer  # noqa: PLC0415
+    from . import optimize as optimizer
 
     made = optimizer.report(module)
     return {
@@ -33,7 +33,7 @@ def report(module: Any) -> dict[str, Any]:
 
 
 def _tell(notice: Any) -> None:
+    """A count while it measures, closed by its line of outcome."""
+    context.progress(notice.step, notice.total, f"optimize {notice.module}")
     if notice.step >= notice.total:
         context.notice(notice.message)
-    else:
-        context.progress(notice.step, notice.total, f"optimize {notice.module} · {notice.phase}")
