@@ -152,11 +152,10 @@ def _memory_refusal(needed: int, device: torch.device) -> str | None:
     )
 
 
-# In each row's order they are tried, each on top of those accepted before it.
+# In each row's order they are tried, each on top of those accepted before it; the largest gains first, as a budget may end.
 TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
     {
         "cpu": (
-            LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: ChannelsLastConv}),
             LayerKernels(
                 name="packed_convs",
                 quality="lossless",
@@ -164,6 +163,7 @@ TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
                 compute_dtype=torch.float32,
                 needs=processor.onednn_refusal,
             ),
+            LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: ChannelsLastConv}),
             LayerKernels(
                 name="packed_linears",
                 quality="lossless",

@@ -28,6 +28,7 @@ class Call:
     # Leaves of the output with their paths, and the strides of its tensors as eager gave them (a copy may lose those).
     output: Sequence[tuple[str, Any]] = ()
     strides: tuple[tuple[int, ...], ...] = ()
+    seconds: float = 0.0
 
     @property
     def num_bytes(self) -> int:
@@ -43,10 +44,10 @@ def record(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any
     return Call(copied_args, copied_kwargs, key)
 
 
-def with_output(call: Call, output: Any) -> Call:
-    """The same call with a copy of what eager gave. Raises NotPlainError for an output that cannot be compared."""
+def with_output(call: Call, output: Any, seconds: float) -> Call:
+    """The same call with a copy of what eager gave, and the time it took. Raises NotPlainError for an output that cannot be compared."""
     leaves = [(path, tree.clone(leaf, path)) for path, leaf in tree.leaves(output, "output")]
-    return replace(call, output=leaves, strides=tuple(tensor.stride() for tensor in tree.tensors(output)))
+    return replace(call, output=leaves, strides=tuple(tensor.stride() for tensor in tree.tensors(output)), seconds=seconds)
 
 
 class Footprint:

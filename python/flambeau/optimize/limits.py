@@ -28,6 +28,7 @@ class Limits:
     budget_per_warm_up: float = 3.0
     min_call_s: float = 0.0005
     min_gain: float = 1.02
+    min_gain_of_one_pair: float = 1.2
     # Of the timed pairs, the share that the candidate must win: a median alone can be luck on a busy machine.
     min_won: float = 2 / 3
     min_pairs: int = 3

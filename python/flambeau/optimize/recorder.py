@@ -45,7 +45,7 @@ class Recorder:
         call = record(self._parameters, args, kwargs, self._owner.training)
         return Recording(key, call, Footprint(self._owner, call, args, kwargs))
 
-    def end(self, recording: Recording, output: Any) -> str | None:
+    def end(self, recording: Recording, output: Any, seconds: float) -> str | None:
         """After the call has run: why this module can never be measured, or None. Raises NotPlainError for such an output."""
         if recording.call is None or recording.footprint is None:
             return None
@@ -54,7 +54,7 @@ class Recorder:
         if change is not None:
             self._num_dirty += 1
             return f"a call cannot be replayed: {change}" if self._num_dirty >= self._limits.dirty_calls else None
-        return self._keep(with_output(recording.call, output))
+        return self._keep(with_output(recording.call, output, seconds))
 
     def ready(self, key: Key) -> Sequence[Call]:
         """The kept calls of this kind once they suffice, else none."""

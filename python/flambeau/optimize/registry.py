@@ -17,7 +17,7 @@ from .refusal import refusal
 from .report import Listener, Notice, Report, Skipped, summary
 from .session import Means, Request, Session
 from .switch import Switch
-from .timing import Clock
+from .timing import Clock, work_clock
 
 M = TypeVar("M")
 
@@ -30,9 +30,16 @@ class Registry:
         *,
         table: Mapping[str, tuple[Candidate, ...]] = TABLE,
         limits: Limits = LIMITS,
-        clock: Clock = time.perf_counter,
+        clock: Clock | None = None,
     ) -> None:
-        self._means = Means(table=table, limits=limits, clock=clock, measuring=Switch(), listen=self._tell)
+        self._means = Means(
+            table=table,
+            limits=limits,
+            clock=clock or time.perf_counter,
+            work_clock=work_clock if clock is None else lambda _: clock,
+            measuring=Switch(),
+            listen=self._tell,
+        )
         self._lock = threading.Lock()
         self._plans: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Plan]] = weakref.WeakKeyDictionary()
         self._finished: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()

@@ -18,6 +18,9 @@ from .limits import QUALITIES, Limits, Quality, Tolerance, tolerance
 from .report import Skipped
 from .timing import Clock, Contender, Race, race
 
+# Of one candidate: its first run, which prepares it, and one pair.
+_FEWEST_RUNS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -29,6 +32,7 @@ class Bench:
     run: Callable[[Call, bool], Any]
     limits: Limits
     clock: Clock
+    work_clock: Clock
     budget_s: float
     quality: Quality
     tell: Callable[[int, int, str], None]
@@ -47,6 +51,19 @@ class Outcome:
     is_short: bool = False
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How thoroughly one candidate is measured."""
+
+    calls: Sequence[Call]
+    limits: Limits
+
+    @property
+    def num_runs(self) -> int:
+        """At least so many runs of the module."""
+        return len(self.calls) + 2 * self.limits.min_pairs
+
+
 class Search:
     """One run over a table. Whatever happens in it, only accepted candidates stay enabled."""
 
@@ -56,9 +73,9 @@ class Search:
         self._accepted: list[tuple[str, Applied]] = []
         self._skipped: list[Skipped] = []
         self._difference = EQUAL
-        self._last_race: Race | None = None
+        self._num_accepted = 0
+        self._speed_up = 1.0
         self._call_s = 0.0
-        self._has_superseded = False
 
     def run(self, table: Sequence[Candidate]) -> Outcome:
         """Accepts what is near enough and faster. A BaseException (a cancel) leaves nothing enabled and goes on."""
@@ -76,70 +93,77 @@ class Search:
             return replace(self._outcome(allowed), is_short=is_short)
         if not table:
             return self._outcome(Skipped("optimize", f"there is no candidate for {bench.device.type} yet"))
-        for step, candidate in enumerate(table):
-            bench.tell(step, len(table), f"trying {candidate.name}")
-            skipped = self._try(candidate, allowed)
-            if skipped is not None:
-                self._skipped.append(skipped)
+        able = [candidate for candidate in table if self._is_able(candidate)]
+        for step, candidate in enumerate(able):
+            bench.tell(step, len(able), f"trying {candidate.name}")
+            effort = self._effort(len(able) - step)
+            if effort is None:
+                needed_s = _FEWEST_RUNS * self._call_s
+                why = f"measuring it takes {needed_s:.2g} s or more, the budget of {bench.budget_s:.2g} s leaves less"
+                self._skipped.append(Skipped(candidate.name, why))
+            else:
+                self._try(candidate, effort, allowed)
         return self._conclude(allowed)
 
     def _look_at_eager(self) -> Tolerance | Skipped:
         """Runs the first call again: how long eager takes, and whether it gives the same twice. What a candidate may differ by."""
         bench, call = self._bench, self._bench.calls[0]
+        is_half = any(isinstance(leaf, Tensor) and leaf.dtype in (torch.float16, torch.bfloat16) for _, leaf in call.output)
+        self._call_s = call.seconds
+        if bench.budget_s < (1 + _FEWEST_RUNS) * self._call_s:
+            # One more eager run would leave nothing to try a candidate with.
+            return tolerance(bench.quality, 0.0, is_half)
         before = bench.clock()
         output = bench.run(call, False)
         self._call_s = bench.clock() - before
         if self._call_s < bench.limits.min_call_s:
             return Skipped("optimize", f"a call takes {self._call_s * 1e3:.2g} ms: too short to gain")
         noise = difference(call.output, output).relative_error
-        is_half = any(isinstance(leaf, Tensor) and leaf.dtype in (torch.float16, torch.bfloat16) for _, leaf in call.output)
-        allowed = tolerance(bench.quality, noise, is_half)
         # Even "fast" wants the module itself to agree with itself: if not, it draws, remembers or races.
         if noise > tolerance("balanced", 0.0, is_half).relative_error / 2:
             return Skipped("optimize", f"two eager runs of the same call differ by {noise:.2g}: there is nothing to compare with")
-        return allowed
+        return tolerance(bench.quality, noise, is_half)
 
-    def _try(self, candidate: Candidate, allowed: Tolerance) -> Skipped | None:
-        bench, name = self._bench, candidate.name
+    def _is_able(self, candidate: Candidate) -> bool:
+        bench, why = self._bench, None
         if QUALITIES.index(candidate.quality) > QUALITIES.index(bench.quality):
-            return Skipped(name, f'quality "{candidate.quality}" would allow it, "{bench.quality}" does not')
-        try:
-            why = candidate.capability(bench.layers, bench.device)
-        except Exception as error:  # A candidate's fault is a reason, never the caller's failure.
-            why = _text(error)
+            why = f'quality "{candidate.quality}" would allow it, "{bench.quality}" does not'
+        else:
+            try:
+                why = candidate.capability(bench.layers, bench.device)
+            except Exception as error:  # A candidate's fault is a reason, never the caller's failure.
+                why = _text(error)
         if why is not None:
-            return Skipped(name, why)
-        calls, limits = self._affordable()
-        if not calls:
-            return Skipped(name, f"the budget of {bench.budget_s:.3g} s is used up; one call takes {self._call_s:.2g} s")
-        return self._measure(candidate, calls, limits, allowed)
+            self._skipped.append(Skipped(candidate.name, why))
+        return why is None
 
-    def _measure(self, candidate: Candidate, calls: Sequence[Call], limits: Limits, allowed: Tolerance) -> Skipped | None:
+    def _try(self, candidate: Candidate, effort: Effort, allowed: Tolerance) -> None:
+        """Accepts the candidate, or says why not and leaves nothing of it."""
         bench, name = self._bench, candidate.name
         applied: Applied | None = None
+        is_kept = False
         try:
             applied = candidate.apply_(bench.layers, bench.device)
             applied.enable()
             found = EQUAL
-            for call in calls:
+            for call in effort.calls:
                 found = found.worst(difference(call.output, bench.run(call, True)))
             skipped = self._refused(name, found, allowed)
             if skipped is None:
-                result = self._race(applied, calls[0], limits)
-                why = result.refusal(limits)
-                if why is None:
+                result = self._race(applied, effort)
+                why = result.refusal(effort.limits)
+                skipped = None if why is None else Skipped(name, why, result.speed_up)
+                if skipped is None:
                     self._accept(name, applied, found, result)
-                    return None
-                skipped = Skipped(name, why, result.speed_up)
-        except BaseException as error:
+                    is_kept = True
+        except Exception as error:  # Likewise.
             skipped = Skipped(name, _text(error))
-            if not isinstance(error, Exception):
-                raise
         finally:
-            if applied is not None and not any(applied is kept for _, kept in self._accepted):
+            if applied is not None and not is_kept:
                 applied.disable()
                 bench.layers.prune_()
-        return skipped
+        if skipped is not None:
+            self._skipped.append(skipped)
 
     def _refused(self, name: str, found: Difference, allowed: Tolerance) -> Skipped | None:
         failures = self._bench.layers.failures
@@ -150,49 +174,53 @@ class Search:
     def _accept(self, name: str, applied: Applied, found: Difference, result: Race) -> None:
         applied.enable()
         kept = [(other, older) for other, older in self._accepted if not applied.supersedes_(older)]
-        self._has_superseded |= len(kept) < len(self._accepted)
+        self._num_accepted += 1
         self._accepted = [*kept, (name, applied)]
-        self._difference, self._last_race = found, result
+        self._difference = found
+        self._speed_up *= result.speed_up
 
-    def _race(self, applied: Applied, call: Call, limits: Limits) -> Race:
-        run, has_incumbent = self._bench.run, bool(self._accepted)
+    def _race(self, applied: Applied, effort: Effort) -> Race:
+        run, call, has_incumbent = self._bench.run, effort.calls[0], bool(self._accepted)
         incumbent = Contender(applied.disable, lambda: run(call, has_incumbent))
-        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), limits, self._bench.clock)
+        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), effort.limits, self._bench.work_clock)
 
     def _conclude(self, allowed: Tolerance) -> Outcome:
-        """The whole stack against eager: what one alone was measured at already, several are measured at again."""
-        if not self._accepted:
-            return self._outcome()
-        bench, result = self._bench, self._last_race
-        if len(self._accepted) > 1 or self._has_superseded or result is None:
+        """What was accepted alone was timed against eager already; several are timed once more together, if that can be paid for."""
+        bench, effort = self._bench, self._effort(1)
+        if self._num_accepted > 1 and effort is not None:
             call, stack = bench.calls[0], [applied for _, applied in self._accepted]
             eager = Contender(partial(_each, [applied.disable for applied in reversed(stack)]), lambda: bench.run(call, False))
             fast = Contender(partial(_each, [applied.enable for applied in stack]), lambda: bench.run(call, True))
-            result = race(eager, fast, self._affordable()[1], bench.clock)
+            result = race(eager, fast, effort.limits, bench.work_clock)
             fast.prepare()
-        why = result.refusal(bench.limits)
-        if why is not None:
-            names = " + ".join(name for name, _ in self._accepted)
-            self._withdraw()
-            return self._outcome(Skipped(names, f"in the last race, against eager: {why}", result.speed_up))
+            self._speed_up = result.speed_up
+            why = result.refusal(bench.limits)
+            if why is not None:
+                names = " + ".join(name for name, _ in self._accepted)
+                self._withdraw()
+                self._skipped.append(Skipped(names, f"in the last race, against eager: {why}", result.speed_up))
+        if not self._accepted:
+            return self._outcome()
         return replace(
             self._outcome(),
             applied=tuple(self._accepted),
-            speed_up=result.speed_up,
+            speed_up=self._speed_up,
             difference=self._difference,
             tolerance=allowed,
         )
 
-    def _affordable(self) -> tuple[Sequence[Call], Limits]:
-        """What the rest of the budget pays for one more candidate: all recorded calls, the first only, or nothing."""
-        bench = self._bench
-        left = bench.budget_s - (bench.clock() - self._started_s)
-        fewest = replace(bench.limits, min_pairs=2, max_pairs=2)
-        for calls, limits in ((bench.calls, bench.limits), (bench.calls[:1], fewest)):
-            # The race, and the last one against eager.
-            if left >= self._call_s * (len(calls) + 4 * limits.min_pairs):
-                return calls, limits
-        return (), fewest
+    def _effort(self, num_left: int) -> Effort | None:
+        """The most thorough measuring that this candidate's share of the budget pays for, or the least that all of it does."""
+        bench, limits = self._bench, self._bench.limits
+        left_s = bench.budget_s - (bench.clock() - self._started_s)
+        two = replace(limits, min_pairs=2, max_pairs=2)
+        # One pair can be luck: the gain must be one that luck does not give.
+        one = replace(limits, min_pairs=1, max_pairs=1, min_gain=limits.min_gain_of_one_pair)
+        efforts = [Effort(bench.calls, limits), Effort(bench.calls[:1], two), Effort(bench.calls[:1], one)]
+        for effort in efforts:
+            if effort.num_runs * self._call_s <= left_s / num_left:
+                return effort
+        return efforts[-1] if efforts[-1].num_runs * self._call_s <= left_s else None
 
     def _withdraw(self) -> None:
         for _, applied in reversed(self._accepted):

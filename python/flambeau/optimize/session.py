@@ -34,6 +34,8 @@ class Means:
     table: Mapping[str, tuple[Candidate, ...]]
     limits: Limits
     clock: Clock
+    # By device type: what races are timed with.
+    work_clock: Callable[[str], Clock]
     # On while this thread replays calls, so that an inner plan does not take them for real ones.
     measuring: Switch
     listen: Callable[[Notice], None]
@@ -47,6 +49,7 @@ class Session:
         self.table = means.table
         self.limits = means.limits
         self.clock = means.clock
+        self.work_clock = means.work_clock
         self.measuring = means.measuring
         self.lock = threading.RLock()
         self.depth = Depth()

@@ -123,7 +123,7 @@ class Target:
             self._synchronize()
         ended_s = session.clock()
         with self._reporting():
-            refusal = None if recording is None else recorder.end(recording, output)
+            refusal = None if recording is None else recorder.end(recording, output, ended_s - started_s)
             if refusal is not None:
                 self._settle(Skipped("optimize", refusal))
         session.warm_up_s += ended_s - started_s
@@ -168,6 +168,7 @@ class Target:
             run=self._replay,
             limits=session.limits,
             clock=session.clock,
+            work_clock=session.work_clock(device.type),
             budget_s=max(0.0, session.budget_s - session.spent_s),
             quality=session.request.quality,
             tell=lambda step, total, message: session.tell("measuring", step, total, message),
