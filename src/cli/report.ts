@@ -113,10 +113,13 @@ export function callSite(error: Error, cwd: string): string | null {
   return null;
 }
 
-/** Ours are the folders beside and below this one: `src/` in a checkout, `dist/` when installed. */
+/** Ours are `src/` and `dist/` of this package: source maps turn one into the other. */
 function isUsers(place: string): boolean {
-  const ours = new URL("..", import.meta.url);
-  return !place.includes("/node_modules/") && !place.startsWith(ours.href) && !place.startsWith(fileURLToPath(ours));
+  const ours = ["src/", "dist/"].map((folder) => new URL(`../../${folder}`, import.meta.url));
+  return (
+    !place.includes("/node_modules/") &&
+    !ours.some(({ href }) => place.startsWith(href) || place.startsWith(fileURLToPath(href)))
+  );
 }
 
 function stackLines(error: Error): string[] {

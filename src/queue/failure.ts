@@ -5,13 +5,17 @@ import type { RequestFailure } from "./request.ts";
 
 /** An error that is none of ours is a defect of ours or of the app: INTERNAL, with its text. */
 export function failureOf(thrown: unknown): RequestFailure {
-  if (!(thrown instanceof FlambeauError)) return internalFailure(toError(thrown).message);
+  if (!(thrown instanceof FlambeauError)) {
+    const { message, stack } = toError(thrown);
+    return { ...internalFailure(message), ...(stack !== undefined && { stack }) };
+  }
   return {
     code: thrown.code,
     message: thrown.message,
     retryable: thrown.retryable,
     ...(thrown instanceof InputError && { issues: thrown.issues }),
     ...(thrown instanceof PyError && { pythonType: thrown.pythonType, traceback: thrown.traceback }),
+    ...(thrown.stack !== undefined && { stack: thrown.stack }),
   };
 }
 

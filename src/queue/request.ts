@@ -11,6 +11,8 @@ export interface RequestFailure {
   /** Python's type and traceback, where Python raised. */
   readonly pythonType?: string;
   readonly traceback?: string;
+  /** The lines of TypeScript, for the developer's own terminal: never told over the wire. */
+  readonly stack?: string;
 }
 
 /** Everything that can be known of a request, in order. Exactly one of completed, failed and cancelled ends it. */

@@ -98,7 +98,8 @@ function isMissing(input: unknown, path: readonly (string | number)[]): boolean 
  * (a heap address in an error text has helped to break into a server before: CVE-2026-22778).
  */
 export function told(failure: RequestFailure, isLocal: boolean): RequestFailure {
-  if (isLocal) return failure;
-  const { traceback: _traceback, ...rest } = failure;
+  const { stack: _stack, ...local } = failure;
+  if (isLocal) return local;
+  const { traceback: _traceback, ...rest } = local;
   return { ...rest, message: failure.message.replace(/0x[0-9a-f]{4,}/gi, "0x…") };
 }
