@@ -27,11 +27,8 @@ export class MsgpackWriter {
 
   /** The message so far as a copy of its own. */
   finish(): Uint8Array {
+    if (this.#at > this.#maxBytes) throw this.#tooLarge();
     return this.#bytes.slice(0, this.#at);
-  }
-
-  get length(): number {
-    return this.#at;
   }
 
   nil(): void {
@@ -178,15 +175,17 @@ export class MsgpackWriter {
 
   /** Room for `more` bytes, of which `least` are sure to be used. */
   #reserve(more: number, least = more): void {
-    if (this.#at + least > this.#maxBytes) {
-      throw new FlambeauError(
-        "TOO_LARGE",
-        `What is to be sent takes more than the ${this.#maxBytes} bytes that travel in one message. Send numbers in bulk as typed arrays, and other data in parts.`,
-      );
-    }
+    if (this.#at + least > this.#maxBytes) throw this.#tooLarge();
     const needed = this.#at + more;
     if (needed <= this.#bytes.length) return;
     this.#replace(Math.max(needed, this.#bytes.length * 2));
+  }
+
+  #tooLarge(): FlambeauError {
+    return new FlambeauError(
+      "TOO_LARGE",
+      `What is to be sent takes more than the ${this.#maxBytes} bytes that travel in one message. Send numbers in bulk as typed arrays, and other data in parts.`,
+    );
   }
 
   #replace(length: number): void {
