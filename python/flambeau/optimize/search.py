@@ -16,7 +16,7 @@ from .gate import EQUAL, Difference, difference
 from .layers import Layers
 from .limits import QUALITIES, Limits, Quality, Tolerance, tolerance
 from .report import Skipped
-from .timing import Clock, Contender, Race, race
+from .timing import Clocks, Contender, Race, race
 
 # Of one candidate: its first run, which prepares it, and one pair.
 _FEWEST_RUNS = 3
@@ -31,8 +31,7 @@ class Bench:
     calls: Sequence[Call]
     run: Callable[[Call, bool], Any]
     limits: Limits
-    clock: Clock
-    work_clock: Clock
+    clocks: Clocks
     budget_s: float
     quality: Quality
     tell: Callable[[int, int, str], None]
@@ -69,7 +68,7 @@ class Search:
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
-        self._started_s = bench.clock()
+        self._started_s = bench.clocks.wall()
         self._accepted: list[tuple[str, Applied]] = []
         self._skipped: list[Skipped] = []
         self._difference = EQUAL
@@ -113,9 +112,9 @@ class Search:
         if bench.budget_s < (1 + _FEWEST_RUNS) * self._call_s:
             # One more eager run would leave nothing to try a candidate with.
             return tolerance(bench.quality, 0.0, is_half)
-        before = bench.clock()
+        before = bench.clocks.wall()
         output = bench.run(call, False)
-        self._call_s = bench.clock() - before
+        self._call_s = bench.clocks.wall() - before
         if self._call_s < bench.limits.min_call_s:
             return Skipped("optimize", f"a call takes {self._call_s * 1e3:.2g} ms: too short to gain")
         noise = difference(call.output, output).relative_error
@@ -182,7 +181,7 @@ class Search:
     def _race(self, applied: Applied, effort: Effort) -> Race:
         run, call, has_incumbent = self._bench.run, effort.calls[0], bool(self._accepted)
         incumbent = Contender(applied.disable, lambda: run(call, has_incumbent))
-        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), effort.limits, self._bench.work_clock)
+        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), effort.limits, self._bench.clocks)
 
     def _conclude(self, allowed: Tolerance) -> Outcome:
         """What was accepted alone was timed against eager already; several are timed once more together, if that can be paid for."""
@@ -191,7 +190,7 @@ class Search:
             call, stack = bench.calls[0], [applied for _, applied in self._accepted]
             eager = Contender(partial(_each, [applied.disable for applied in reversed(stack)]), lambda: bench.run(call, False))
             fast = Contender(partial(_each, [applied.enable for applied in stack]), lambda: bench.run(call, True))
-            result = race(eager, fast, effort.limits, bench.work_clock)
+            result = race(eager, fast, effort.limits, bench.clocks)
             fast.prepare()
             self._speed_up = result.speed_up
             why = result.refusal(bench.limits)
@@ -212,7 +211,7 @@ class Search:
     def _effort(self, num_left: int) -> Effort | None:
         """The most thorough measuring that this candidate's share of the budget pays for, or the least that all of it does."""
         bench, limits = self._bench, self._bench.limits
-        left_s = bench.budget_s - (bench.clock() - self._started_s)
+        left_s = bench.budget_s - (bench.clocks.wall() - self._started_s)
         two = replace(limits, min_pairs=2, max_pairs=2)
         # One pair can be luck: the gain must be one that luck does not give.
         one = replace(limits, min_pairs=1, max_pairs=1, min_gain=limits.min_gain_of_one_pair)

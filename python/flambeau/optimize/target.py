@@ -22,6 +22,7 @@ from .recorder import Recorder
 from .report import Skipped
 from .search import Bench, Outcome, Search
 from .session import Session
+from .timing import Clocks
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,7 @@ class Target:
             calls=calls,
             run=self._replay,
             limits=session.limits,
-            clock=session.clock,
-            work_clock=session.work_clock(device.type),
+            clocks=Clocks(session.work_clock(device.type), session.clock),
             budget_s=max(0.0, session.budget_s - session.spent_s),
             quality=session.request.quality,
             tell=lambda step, total, message: session.tell("measuring", step, total, message),

@@ -14,6 +14,14 @@ from .limits import Limits
 Clock = Callable[[], float]
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """Both in seconds: `work` times the contenders, `wall` what the caller waits for."""
+
+    work: Clock
+    wall: Clock
+
+
 def work_clock(device_type: str) -> Clock:
     """What tells best how long work takes: the thread's own CPU time where one thread does it all, as others then cannot disturb it."""
     return time.thread_time if device_type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
@@ -48,17 +56,22 @@ class Contender:
     run: Callable[[], object]
 
 
-def race(incumbent: Contender, challenger: Contender, limits: Limits, clock: Clock) -> Race:
+def race(incumbent: Contender, challenger: Contender, limits: Limits, clocks: Clocks) -> Race:
     """Times both in turn (A B, B A, A B, …); stops early when it is hopeless. Both have run before: a first run prepares weights."""
     pairs: list[tuple[float, float]] = []
-    started = clock()
+    started = clocks.wall()
+    clock = clocks.work
     while len(pairs) < limits.max_pairs:
         if len(pairs) % 2 == 0:
             a, b = _seconds(incumbent, clock), _seconds(challenger, clock)
         else:
             b, a = _seconds(challenger, clock), _seconds(incumbent, clock)
         pairs.append((a, b))
-        if a / b < limits.hopeless or _is_decided(pairs, limits) or (len(pairs) >= limits.min_pairs and clock() - started > limits.pairs_s):
+        if (
+            a / b < limits.hopeless
+            or _is_decided(pairs, limits)
+            or (len(pairs) >= limits.min_pairs and clocks.wall() - started > limits.pairs_s)
+        ):
             break
     return Race(tuple(pairs))
 
