@@ -12,7 +12,7 @@ import { type Logger, silentLogger } from "../log.ts";
 import { createMemoryQueue } from "../queue/memory.ts";
 import type { RequestEvent } from "../queue/request.ts";
 import { createFileStore } from "../server/file-store.ts";
-import { createServer, type Server } from "../server/server.ts";
+import type { Server } from "../server/server.ts";
 import { type RestartLimits, RestartPolicy } from "../workers/restart.ts";
 import type { Host, PhaseTiming } from "./contract.ts";
 import { createDispatch } from "./dispatch.ts";
@@ -56,7 +56,8 @@ class AppHost implements Host {
   readonly #logger: Logger;
   readonly #files: FileStore;
   readonly #queue;
-  readonly #server: Server;
+  readonly #store: ReturnType<typeof createFileStore>;
+  #server: Promise<Server> | undefined;
   readonly #limits: HostLimits;
   readonly #restarts: RestartPolicy;
   readonly #stopping = new AbortController();
@@ -75,31 +76,16 @@ class AppHost implements Host {
     this.#limits = options.limits ?? { ...limits, abandonAfterMs: limits.cancelGraceMs + limits.shutdownGraceMs };
     this.#restarts = new RestartPolicy(this.#limits);
     const { settings } = options;
-    const store = createFileStore({ dir: join(settings.cacheDir, "files"), baseUrl: () => this.#url });
-    this.#files = options.files ?? store;
+    this.#store = createFileStore({ dir: join(settings.cacheDir, "files"), baseUrl: () => this.#url });
+    this.#files = options.files ?? this.#store;
     this.#queue = createMemoryQueue({
       dispatch: createDispatch((signal) => this.#lease(signal)),
       concurrency: app.maxConcurrency,
       logger: this.#logger,
     });
-    this.#server = createServer({
-      app: this.description,
-      queue: this.#queue,
-      files: store,
-      readiness: () => this.#readiness(),
-      access: {
-        host: settings.host,
-        port: settings.port,
-        origins: settings.origins,
-        ...(settings.key && { key: settings.key }),
-      },
-      logger: this.#logger,
-    });
   }
 
-  get fetch(): (request: Request) => Promise<Response> {
-    return this.#server.fetch;
-  }
+  readonly fetch = async (request: Request): Promise<Response> => (await this.#edge()).fetch(request);
 
   async start({ signal }: { signal?: AbortSignal } = {}): Promise<void> {
     await this.#lease(signal);
@@ -125,7 +111,7 @@ class AppHost implements Host {
   }
 
   async listen(options: { port?: number; host?: string } = {}): Promise<string> {
-    this.#url = await this.#server.listen(options);
+    this.#url = await (await this.#edge()).listen(options);
     return this.#url;
   }
 
@@ -136,6 +122,22 @@ class AppHost implements Host {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Loaded when it is needed: a run without a server need not wait for its libraries. */
+  #edge(): Promise<Server> {
+    const { host, port, origins, key } = this.#options.settings;
+    this.#server ??= import("../server/server.ts").then(({ createServer }) =>
+      createServer({
+        app: this.description,
+        queue: this.#queue,
+        files: this.#store,
+        readiness: () => this.#readiness(),
+        access: { host, port, origins, ...(key && { key }) },
+        logger: this.#logger,
+      }),
+    );
+    return this.#server;
   }
 
   #find(endpoint: string): EndpointDescription {
@@ -159,7 +161,8 @@ class AppHost implements Host {
   }
 
   async #end(): Promise<void> {
-    await this.#server.close();
+    const server = await this.#server?.catch(() => undefined);
+    await server?.close();
     await this.#queue.close({ timeoutMs: limits.drainTimeoutMs });
     this.#stopping.abort(new FlambeauError("CANCELLED", "The host is closing."));
     const state = this.#state;
