@@ -1,6 +1,7 @@
 // The request that is being carried out, for the handler and for everything that it calls: id, signal, progress, logs.
 // Carried by AsyncLocalStorage, beside the bridge's scope. Knows no queue: events go to the sink that it is handed.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { setMaxListeners } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Scopes } from "../bridge/scope.ts";
 import type { FileStore } from "./files.ts";
@@ -121,6 +122,8 @@ export async function runWithSignal<R>(
 async function inScope<R>(current: Current, body: () => Promise<R>): Promise<R> {
   const { request, signal, stages } = current;
   const { frame } = request;
+  // Each stage listens to the same signal until the request ends; eleven of them are no leak.
+  if (signal !== undefined) setMaxListeners(0, signal);
   const scope = frame.scopes.create(signal);
   request.scopes.push(scope);
   frame.onTag?.(scope.tag, stages);

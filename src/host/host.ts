@@ -218,6 +218,7 @@ class AppHost implements Host {
         logger: this.#logger,
         files: this.#files,
         abandonAfterMs: this.#limits.abandonAfterMs,
+        isFirst: this.timings.length === 0,
         onTiming: (timing) => this.timings.push(timing),
         ...(file === undefined ? {} : { file }),
         ...(threads === undefined ? {} : { threads }),

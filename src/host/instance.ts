@@ -26,6 +26,8 @@ export interface InstanceOptions {
   readonly threads?: number | null;
   /** Milliseconds that cancelled work may go on before it is left behind and its worker ended. */
   readonly abandonAfterMs: number;
+  /** False where another one was before it: what was said then is not said again. */
+  readonly isFirst: boolean;
   onTiming?(timing: PhaseTiming): void;
 }
 
@@ -82,7 +84,7 @@ export class Instance {
     );
     const instance = new Instance(app, worker, options, sinks);
     try {
-      setDevice(await deviceFor(appClass, app, logger));
+      setDevice(await deviceFor(appClass, app, options));
       await timed("setup", () => instance.#setup(signal));
       return instance;
     } catch (thrown) {
@@ -188,14 +190,14 @@ function lineSink(sinks: ReadonlyMap<number, InstanceSink>, otherwise: InstanceS
 }
 
 /** What `this.device` says. Only a machine that shows a sign of a GPU is asked through torch, which takes seconds to import. */
-async function deviceFor(appClass: AppClass, app: App, logger: Logger): Promise<Device> {
+async function deviceFor(appClass: AppClass, app: App, { logger, isFirst }: InstanceOptions): Promise<Device> {
   if (appClass.machineType !== "GPU") return "cpu";
   const mayHaveCuda = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"].some((path) => existsSync(path));
   const mayHaveMps = process.platform === "darwin" && process.arch === "arm64";
   const probe = app.py.import("flambeau.devices").$get("best") as PyExpr;
   const device = mayHaveCuda || mayHaveMps ? await probe().$string() : "cpu";
   if (device === "cuda" || device === "mps") return device;
-  logger.info(`${appClass.name} asks for a GPU and this machine has none: it runs on the CPU.`);
+  if (isFirst) logger.info(`${appClass.name} asks for a GPU and this machine has none: it runs on the CPU.`);
   return "cpu";
 }
 

@@ -82,6 +82,24 @@ describe("a stage", () => {
   });
 });
 
+describe("a request of many stages", () => {
+  it("does not look like a leak to Node", async () => {
+    const warnings: Error[] = [];
+    const note = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", note);
+    try {
+      const { frame } = fixture();
+      await runRequest(frame, async ({ stage }) => {
+        for (let i = 0; i < 30; i++) await stage(`${i}`, async () => {});
+      });
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(warnings).toEqual([]);
+    } finally {
+      process.off("warning", note);
+    }
+  });
+});
+
 describe("a shield", () => {
   it("is not reached by the request's signal, while everything around it is", async () => {
     const { frame, scopes, stop } = fixture();

@@ -1,50 +1,13 @@
 // One request carried out: what of its work becomes events, in whose context, and whose failure is whose.
-import { execFile } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { App } from "../../src/app/app.ts";
 import type { Context } from "../../src/app/context.ts";
 import { endpoint } from "../../src/app/endpoint.ts";
-import { testPython } from "../support/python.ts";
-import { collect, ending, follow, hostOf, isLog, output, scratch } from "./fixture.ts";
+import { collect, ending, follow, isLog, output } from "./fixture.ts";
+import { hostWith, Working } from "./working-app.ts";
 
 const Nothing = z.object({});
 const Count = z.object({ n: z.int() });
-
-/** Reports progress as a model would. */
-const WORK = `
-import time
-import flambeau
-
-def steps(n, seconds=0.0):
-    for i in range(n):
-        flambeau.progress(i + 1, n)
-        time.sleep(seconds)
-
-def stage(name):
-    flambeau.progress(1, 2, name)
-
-def until(path):
-    import os
-    while not os.path.exists(path):
-        time.sleep(0.01)
-
-def numbers(n):
-    for i in range(n):
-        flambeau.log(f"number {i}")
-        yield i
-`;
-
-abstract class Working extends App {
-  work = this.py.import("work");
-}
-
-async function hostWith(app: typeof Working & (new () => Working)) {
-  const folder = await scratch({ "work.py": WORK });
-  return { ...(await hostOf(app, { file: `${folder}/app.ts` })), folder };
-}
 
 describe("progress", () => {
   it("of Python goes by the stages that it runs in, and stages nest", async () => {
@@ -173,73 +136,6 @@ describe("streams", () => {
     });
   });
 });
-
-describe("work that nobody awaited", () => {
-  class Careless extends Working {
-    careless = endpoint("/careless", { input: Nothing, output: Nothing }, async () => {
-      this.py.import("builtins").int("seven");
-      return {};
-    });
-    assigns = endpoint("/assigns", { input: Nothing, output: Nothing }, async () => {
-      this.py.import("builtins").nothing.here = this.py.of(1);
-      return {};
-    });
-    slow = endpoint("/slow", { input: Nothing, output: Nothing }, async () => {
-      this.work.steps(3, this.py.float(0.02));
-      return {};
-    });
-    good = endpoint("/good", { input: Nothing, output: z.object({ n: z.number() }) }, async () => ({
-      n: await this.py.import("builtins").int("7").$number(),
-    }));
-  }
-
-  it("fails the request that started it, at its end, and not the next one", async () => {
-    const { host } = await hostWith(Careless);
-    const first = ending(host.submit("/careless", {}));
-    const second = output(host.submit("/good", {}));
-    expect(await first).toMatchObject({ type: "failed", error: { code: "PYTHON_RAISED", pythonType: "ValueError" } });
-    expect(await second).toEqual({ n: 7 });
-    expect(await ending(host.submit("/assigns", {}))).toMatchObject({ error: { pythonType: "AttributeError" } });
-    expect(await output(host.submit("/good", {}))).toEqual({ n: 7 });
-  });
-
-  it("is waited for: its progress belongs to the request, and done means that Python is free", async () => {
-    const { host } = await hostWith(Careless);
-    const events = await collect(host.submit("/slow", {}));
-    expect(events.filter(({ type }) => type === "progress")).toHaveLength(3);
-    expect(events.at(-1)).toMatchObject({ type: "completed" });
-  });
-
-  it("fails its own request and never ends the process, also where a rejected promise is looked at late or not at all", async () => {
-    const { stdout } = await careless();
-    const seen: unknown = JSON.parse(stdout);
-    const notAnInt = (text: string): string => `ValueError: invalid literal for int() with base 10: '${text}'`;
-    expect(seen).toEqual({
-      ends: {
-        python: notAnInt("seven"),
-        plain: "nobody looks",
-        twoAtOnce: notAnInt("eight"),
-        caughtLater: { why: "PyError" },
-        afterwards: {},
-        wait: {},
-      },
-      warnings: ["A promise of a request that has ended was rejected: too late"],
-    });
-  });
-
-  it("leaves a rejection that no request caused to end the process, as without a host", async () => {
-    const failed: unknown = await careless("foreign").catch((error: unknown) => error);
-    expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining("Error: not of a request") });
-    expect((failed as { stdout: string }).stdout).not.toContain("still here");
-  });
-});
-
-/** The fixture in a process of its own: vitest looks at every rejection of its own process. */
-async function careless(...args: string[]): Promise<{ stdout: string }> {
-  const script = fileURLToPath(new URL("careless.ts", import.meta.url));
-  const environment = { ...process.env, FLAMBEAU_PYTHON: await testPython() };
-  return promisify(execFile)(process.execPath, ["--import", "tsx", script, ...args], { env: environment });
-}
 
 describe("a cancel", () => {
   it("lets what is shielded run to its end", async () => {
@@ -370,5 +266,29 @@ describe("an endpoint that calls another one in the process", () => {
   it("can stop it without stopping itself", async () => {
     const { host, folder } = await hostWith(Both);
     expect(await output(host.submit("/hasty", { gate: `${folder}/never` }))).toEqual({ why: "AbortError" });
+  });
+});
+
+describe("an app that allows two requests at once", () => {
+  it("runs two, and lets the third wait; what Python tells of each is told of that one", async () => {
+    class Double extends Working {
+      static override readonly maxConcurrency = 2;
+      arrived = 0;
+      meet = endpoint("/", { input: Count, output: Count }, async ({ n }, { log }) => {
+        this.arrived++;
+        log(`here are ${this.arrived}`);
+        while (this.arrived < 2) await this.work.until("/");
+        await this.work.stage(`of ${n}`);
+        return { n };
+      });
+    }
+    const { host } = await hostWith(Double);
+    const all = await Promise.all([1, 2, 3].map((n) => collect(host.submit("/", { n }))));
+    for (const [index, events] of all.entries()) {
+      const n = index + 1;
+      expect(events.flatMap((event) => (event.type === "progress" ? [event.stage] : []))).toEqual([`of ${n}`]);
+      expect(events.at(-1)).toMatchObject({ type: "completed", output: { n } });
+    }
+    expect(all[2]?.some(isLog("here are 3"))).toBe(true);
   });
 });

@@ -1,4 +1,4 @@
-// One app behind a host, with a real worker: start, order, cancel, failures, deaths, close.
+// One app behind a host, with a real worker: start, order, cancel, failures, close.
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { App } from "../../src/app/app.ts";
@@ -6,58 +6,7 @@ import { endpoint } from "../../src/app/endpoint.ts";
 import type { Py } from "../../src/bridge/stub-types.ts";
 import { type FlambeauError, PyError } from "../../src/errors.ts";
 import { collect, ending, follow, hostOf, isLog, output, scratch } from "./fixture.ts";
-
-const Nothing = z.object({});
-
-/** Everything that a test asks of Python, and no library. */
-class Plain extends App {
-  starts = 0;
-  builtins = this.py.import("builtins");
-  time = this.py.import("time");
-
-  override async setup() {
-    this.starts++;
-    await this.builtins.setattr(this.py.import("sys"), "flambeau_setups", this.starts);
-  }
-
-  echo = endpoint(
-    "/",
-    { input: z.object({ text: z.string() }), output: z.object({ text: z.string() }) },
-    async ({ text }) => ({
-      text: await this.builtins.str(text).$string(),
-    }),
-  );
-  pid = endpoint("/pid", { input: Nothing, output: z.object({ pid: z.int(), setups: z.int() }) }, async () => ({
-    pid: await this.py.import("os").getpid().$number(),
-    setups: await this.py.import("sys").flambeau_setups.$number(),
-  }));
-  sleep = endpoint(
-    "/sleep",
-    { input: z.object({ seconds: z.number() }), output: Nothing, timeoutMs: 60_000 },
-    async ({ seconds }, { log }) => {
-      log("asleep");
-      await this.time.sleep(this.py.float(seconds));
-      return {};
-    },
-  );
-  hurry = endpoint("/hurry", { input: Nothing, output: Nothing, timeoutMs: 150 }, async () => {
-    await this.time.sleep(this.py.float(60));
-    return {};
-  });
-  raise = endpoint("/raise", { input: Nothing, output: Nothing }, async () => {
-    await this.builtins.int("seven");
-    return {};
-  });
-  die = endpoint("/die", { input: Nothing, output: Nothing }, async () => {
-    await this.py.import("os")._exit(3);
-    return {};
-  });
-  print = endpoint("/print", { input: Nothing, output: Nothing }, async () => {
-    for (let i = 0; i < 20; i++) await this.builtins.print(`line ${i}`);
-    await this.py.import("sys").stderr.write("a warning\n");
-    return {};
-  });
-}
+import { Nothing, Plain, quick } from "./plain-app.ts";
 
 describe("a start", () => {
   it("runs setup once, before the first request and for all of them", async () => {
@@ -108,17 +57,15 @@ describe("a start", () => {
     expect(await output(host.submit("/", {}))).toEqual({ word: "found" });
   });
 
-  it("says once that a GPU was asked for and there is none", async () => {
-    class Wanting extends App {
+  it("says once that a GPU was asked for and there is none, also where Python is started again", async () => {
+    class Wanting extends Plain {
       static override readonly machineType = "GPU";
-      where = endpoint("/", { input: Nothing, output: z.object({ device: z.string() }) }, async () => ({
-        device: this.device,
-      }));
+      where = endpoint("/where", { input: Nothing, output: z.string() }, async () => this.device);
     }
-    const { host, logger } = await hostOf(Wanting);
-    const answer = await output(host.submit("/", {}));
-    if ((answer as { device: string }).device !== "cpu") return;
-    expect(logger.lines.filter(({ message }) => message.includes("asks for a GPU"))).toHaveLength(1);
+    const { host, logger } = await hostOf(Wanting, { limits: quick });
+    await ending(host.submit("/die", {}));
+    const said = (await output(host.submit("/where", {}))) === "cpu" ? 1 : 0;
+    expect(logger.lines.filter(({ message }) => message.includes("asks for a GPU"))).toHaveLength(said);
   });
 });
 
@@ -232,72 +179,6 @@ describe("requests", () => {
     stop.abort();
     expect(await deaf.end).toEqual({ type: "cancelled" });
     expect(await output(host.submit("/pid", {}))).not.toEqual(before);
-  });
-});
-
-const quick = { restartBackoffMs: [5, 10], restartWindowMs: 60_000, restartsPerWindow: 2, abandonAfterMs: 50 };
-
-describe("a worker that dies", () => {
-  it("fails the request that runs with WORKER_EXITED, and a new one with a setup of its own takes the next", async () => {
-    const { host, logger } = await hostOf(Plain, { limits: quick });
-    const before = (await output(host.submit("/pid", {}))) as { pid: number; setups: number };
-    const doomed = follow(host.submit("/sleep", { seconds: 60 }));
-    await doomed.seen(isLog("asleep"));
-    const next = ending(host.submit("/pid", {}));
-    process.kill(before.pid, "SIGKILL");
-    expect(await doomed.end).toMatchObject({
-      type: "failed",
-      error: {
-        code: "WORKER_EXITED",
-        retryable: true,
-        message: expect.stringContaining("SIGKILL during time.sleep()"),
-      },
-    });
-    const after = await next;
-    expect(after).toMatchObject({ type: "completed", output: { setups: 1 } });
-    expect(after).not.toMatchObject({ output: { pid: before.pid } });
-    expect(logger.lines).toContainEqual({ level: "warn", message: "Python is started again in 5 ms." });
-  });
-
-  it("between two requests is replaced before the next one asks", async () => {
-    const { host } = await hostOf(Plain, { limits: quick });
-    const before = (await output(host.submit("/pid", {}))) as { pid: number };
-    process.kill(before.pid, "SIGKILL");
-    expect(await ending(host.submit("/", { text: "a" }))).toMatchObject({
-      // The kill may be noticed only by this request; it then fails once, and says that it can be tried again.
-      type: expect.stringMatching(/completed|failed/),
-    });
-    expect(await output(host.submit("/", { text: "b" }))).toEqual({ text: "b" });
-  });
-
-  it("too often is not started again: CRASH_LOOP, with the last cause", async () => {
-    const { host } = await hostOf(Plain, { limits: quick });
-    for (let i = 0; i < 3; i++) {
-      expect(await ending(host.submit("/die", {}))).toMatchObject({
-        type: "failed",
-        error: { code: "WORKER_EXITED", message: expect.stringContaining("exit code 3") },
-      });
-    }
-    const refused = await ending(host.submit("/", { text: "a" }));
-    expect(refused).toMatchObject({ type: "failed", error: { code: "CRASH_LOOP", retryable: false } });
-    const ready = await host.fetch(new Request("http://127.0.0.1:3000/health/ready"));
-    expect(ready.status).toBe(503);
-    expect(await ready.text()).toContain("died 3 times");
-  });
-
-  it("in setup each time ends in CRASH_LOOP as well", async () => {
-    class Doomed extends App {
-      override async setup() {
-        await this.py.import("os")._exit(4);
-      }
-      run = endpoint("/", { input: Nothing, output: Nothing }, async () => ({}));
-    }
-    const { host } = await hostOf(Doomed, { limits: quick });
-    for (let i = 0; i < 2; i++) {
-      expect(await ending(host.submit("/", {}))).toMatchObject({ error: { code: "WORKER_EXITED" } });
-    }
-    await ending(host.submit("/", {}));
-    expect(await ending(host.submit("/", {}))).toMatchObject({ error: { code: "CRASH_LOOP" } });
   });
 });
 
