@@ -59,14 +59,15 @@ export class Trail {
   }
 
   #tooDeep(container: object): FlambeauError {
-    const first = this.#around.indexOf(container);
-    if (first === -1) return this.unsendable("nested too deeply", `at most ${this.#maxDepth} levels travel`);
-    const next = this.#around.indexOf(container, first + 1);
-    const again = this.where(next === -1 ? this.#keys : this.#keys.slice(0, next));
-    const original = this.where(this.#keys.slice(0, first));
+    const all = [...this.#around, container];
+    const first = all.findIndex((one, at) => all.indexOf(one, at + 1) !== -1);
+    const [original] = all.slice(first, first + 1);
+    if (first === -1 || original === undefined)
+      return this.unsendable("nested too deeply", `at most ${this.#maxDepth} levels travel`);
+    const named = (depth: number): string => this.where(this.#keys.slice(0, depth));
     return new FlambeauError(
       "NOT_SENDABLE",
-      `${again} is ${original} again: a value that contains itself cannot travel.`,
+      `${named(all.indexOf(original, first + 1))} is ${named(first)} again: a value that contains itself cannot travel.`,
     );
   }
 }
