@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from flambeau.optimize.layers import Layers
 from flambeau.optimize.stamp import WeightStamp
 from optimize_nets import Net, accepted, image, kernels
 from torch import nn
@@ -223,3 +224,43 @@ def test_a_stamp_sees_what_it_promises():
         made_there = torch.ones(4, 4)
     assert WeightStamp(made_there).holds(made_there)
     assert WeightStamp(torch.ones(4, 8)[:, ::2]).holds(torch.ones(1)) is False
+
+
+def test_bfloat16_is_near_where_the_cpu_computes_it_and_refused_with_the_reason_elsewhere():
+    row, layers = kernels("bfloat16"), Layers(Net())
+    why = row.capability(layers, torch.device("cpu"))
+    if why is not None:
+        assert " would" in why
+        return
+    layer = nn.Linear(64, 64)
+    x = torch.randn(8, 64)
+    with torch.no_grad():
+        output = row.kernels[nn.Linear](layer, torch.bfloat16)(x)
+        assert output.dtype == torch.float32
+        assert (output - layer(x)).norm() <= 3e-2 * layer(x).norm()
+
+
+@pytest.mark.parametrize("name", ["packed_convs", "channels_last", "packed_linears", "bfloat16"])
+def test_a_row_without_its_layers_or_without_memory_says_what_would_do(name, monkeypatch):
+    monkeypatch.setattr("flambeau.optimize.processor.bfloat16_refusal", lambda: None)
+    row, device = kernels(name), torch.device("cpu")
+    assert "such a layer would do" in row.capability(Layers(nn.ReLU()), device)
+    monkeypatch.setattr("flambeau.optimize.candidates.free_bytes", lambda device: 100)
+    assert "MiB are free" in row.capability(Layers(Net()), device)
+
+
+def test_layers_that_do_not_compute_as_their_class_are_left_alone():
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    owner = nn.Sequential(
+        Scaled(4, 4),
+        nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"),
+        nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+        nn.Linear(4, 4).double(),
+        nn.Linear(4, 4),
+    )
+    layers, device = Layers(owner), torch.device("cpu")
+    assert layers.eligible(nn.Linear, device) == [owner[4]]
+    assert layers.eligible(nn.Conv2d, device) == []

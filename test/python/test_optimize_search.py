@@ -141,9 +141,18 @@ def test_a_long_warm_up_buys_a_longer_budget_and_a_single_pair_must_gain_more(cl
     assert report.seconds == 60 + 2 * cost_s <= 3 * 60
 
 
+def test_a_single_pair_that_gains_little_is_given_two_more_where_the_budget_has_them(clock):
+    net = Net(clock, cost_s=10).eval()
+    made = registry(Bending(cost_s=9), Bending(name="hopeless", cost_s=30), clock=clock)
+    made.optimize(net, budget_s=90)
+    net(image())
+    assert made.report(net).applied == ("bending",)
+    assert made.report(net).seconds <= 90
+
+
 def test_a_budget_is_shared_among_the_candidates(clock):
     net = Net(clock, cost_s=1).eval()
-    made = registry(*(Bending(name=name, cost_s=cost_s) for name, cost_s in [("a", 0.99), ("b", 0.98), ("c", 0.5)]), clock=clock)
+    made = registry(*(Bending(name=name, cost_s=cost_s) for name, cost_s in [("a", 1.0), ("b", 0.99), ("c", 0.5)]), clock=clock)
     made.optimize(net, budget_s=12)
     net(image())
     assert made.report(net).applied == ("c",)

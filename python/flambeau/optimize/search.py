@@ -109,8 +109,8 @@ class Search:
         bench, call = self._bench, self._bench.calls[0]
         is_half = any(isinstance(leaf, Tensor) and leaf.dtype in (torch.float16, torch.bfloat16) for _, leaf in call.output)
         self._call_s = call.seconds
-        if bench.budget_s < (1 + _FEWEST_RUNS) * self._call_s:
-            # One more eager run would leave nothing to try a candidate with.
+        if bench.budget_s < (2 + _FEWEST_RUNS) * self._call_s:
+            # One more eager run could leave nothing to try a candidate with.
             return tolerance(bench.quality, 0.0, is_half)
         before = bench.clocks.wall()
         output = bench.run(call, False)
@@ -149,8 +149,12 @@ class Search:
                 found = found.worst(difference(call.output, bench.run(call, True)))
             skipped = self._refused(name, found, allowed)
             if skipped is None:
-                result = self._race(applied, effort)
-                why = result.refusal(effort.limits)
+                result, limits = self._race(applied, effort), effort.limits
+                more = self._second_look(result, limits)
+                if more is not None:
+                    limits = more.limits
+                    result = Race(result.pairs + self._race(applied, more).pairs)
+                why = result.refusal(limits)
                 skipped = None if why is None else Skipped(name, why, result.speed_up)
                 if skipped is None:
                     self._accept(name, applied, found, result)
@@ -208,10 +212,21 @@ class Search:
             tolerance=allowed,
         )
 
+    def _second_look(self, result: Race, limits: Limits) -> Effort | None:
+        """Two more pairs for one that gained, but not enough for a single pair; if the budget has them."""
+        bench = self._bench
+        if limits.max_pairs > 1 or not bench.limits.min_gain <= result.speed_up < limits.min_gain:
+            return None
+        two = Effort(bench.calls[:1], replace(bench.limits, min_pairs=2, max_pairs=2))
+        return two if 2 * two.limits.min_pairs * self._call_s <= self._left_s() else None
+
+    def _left_s(self) -> float:
+        return self._bench.budget_s - (self._bench.clocks.wall() - self._started_s)
+
     def _effort(self, num_left: int) -> Effort | None:
         """The most thorough measuring that this candidate's share of the budget pays for, or the least that all of it does."""
         bench, limits = self._bench, self._bench.limits
-        left_s = bench.budget_s - (bench.clocks.wall() - self._started_s)
+        left_s = self._left_s()
         two = replace(limits, min_pairs=2, max_pairs=2)
         # One pair can be luck: the gain must be one that luck does not give.
         one = replace(limits, min_pairs=1, max_pairs=1, min_gain=limits.min_gain_of_one_pair)

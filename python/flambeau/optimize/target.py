@@ -67,6 +67,7 @@ class Target:
         self.owner = owner
         self.path = path
         self.phase: Waiting | Fast | Eager = Waiting()
+        self._told: Waiting | Fast | Eager = self.phase
         self.layers = Layers(owner)
         self._session = session
         self._events = events
@@ -82,9 +83,8 @@ class Target:
             return self._run_fast(phase, args, kwargs)
         if isinstance(phase, Eager) or session.depth.count or session.measuring.on:
             return self.shell.eager(*args, **kwargs)
-        # While anything is being measured, a call from another thread waits here; it would spoil the times and meet half-changed weights.
-        with session.lock:
-            session.in_flight += 1
+        if not self._enter():
+            return self.call(args, kwargs)
         try:
             with session.depth.deeper():
                 key, output = self._observe(args, kwargs)
@@ -94,6 +94,17 @@ class Target:
         if key is not None:
             self._measure_if_ready(key)
         return output
+
+    def _enter(self) -> bool:
+        """One more call in flight. Waits while another thread measures: the call would spoil the times and meet half-changed weights.
+
+        False if this target has settled meanwhile.
+        """
+        with self._session.lock:
+            if not isinstance(self.phase, Waiting):
+                return False
+            self._session.in_flight += 1
+            return True
 
     def retire_(self) -> None:
         """It is not this module that the program calls."""
@@ -129,8 +140,7 @@ class Target:
                 self._settle(Skipped("optimize", refusal))
         session.warm_up_s += ended_s - started_s
         session.spent_s += session.clock() - ended_s + started_s - before_s
-        if not isinstance(self.phase, Waiting):
-            self._events.settled(self)
+        self._tell_if_settled()
         return None if recording is None else recording.key, output
 
     @contextmanager
@@ -157,8 +167,7 @@ class Target:
             finally:
                 session.is_measuring = False
                 session.spent_s += session.clock() - started_s
-            if not isinstance(self.phase, Waiting):
-                self._events.settled(self)
+            self._tell_if_settled()
 
     def _search(self, calls: Sequence[Call]) -> Outcome:
         session, device = self._session, self._device(calls[0])
@@ -236,14 +245,19 @@ class Target:
             if why is not None:
                 self._settle(*(Skipped(name, f"withdrawn at call {phase.num_calls}: {why}") for name, _ in phase.outcome.applied))
         self._session.spent_s += self._session.clock() - before_s
-        if not isinstance(self.phase, Fast):
-            self._events.settled(self)
+        self._tell_if_settled()
         return output
 
     def _settle(self, *skipped: Skipped) -> None:
         self._undo_()
         self._recorder.forget_()
         self.phase = Eager(skipped, is_worth_saying=True)
+
+    def _tell_if_settled(self) -> None:
+        phase = self.phase
+        if phase is not self._told:
+            self._told = phase
+            self._events.settled(self)
 
     def _undo_(self) -> None:
         if isinstance(self.phase, Fast):
