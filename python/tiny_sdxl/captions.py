@@ -94,7 +94,9 @@ def _background(background: str, rng: random.Random) -> str | None:
         return None
     colour = rng.choice(("gray", "grey")) if background == "gray" else background
     phrase = with_article(colour)
-    return rng.choice((f"on {phrase} background", f"on {phrase} background", f"with {phrase} background", f"against {phrase} background", f"on {colour}"))
+    return rng.choice(
+        (f"on {phrase} background", f"on {phrase} background", f"with {phrase} background", f"against {phrase} background", f"on {colour}")
+    )
 
 
 def _punctuated(text: str, rng: random.Random) -> str:

@@ -45,9 +45,9 @@ class Muon:
             group["lr"] = self.rates.muon * self.rates.adamw_share * scale
         self._adamw.step()
         start = 0
-        for group in self._matrices.values():
-            self._step_matrices(group, self._momenta[start : start + len(group)], self.rates.muon * scale)
-            start += len(group)
+        for weights in self._matrices.values():
+            self._step_matrices(weights, self._momenta[start : start + len(weights)], self.rates.muon * scale)
+            start += len(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs."""

@@ -15,9 +15,9 @@ class Plan:
     seed: int = 0
     workers: int = 2
     pictures: int = 20_000
-    vae_steps: int = 4_000
-    unet_steps: int = 4_000
-    decoder_steps: int = 1_500
+    vae_steps: int = 3_200
+    unet_steps: int = 1_700
+    decoder_steps: int = 450
     checker_steps: int = 1_200
     evaluated: int = 240
 

@@ -26,15 +26,15 @@ def paint_background(name: str, rng: random.Random) -> Pixels:
 
 def _ramp(start: RGB, end: RGB, share_HW: Pixels) -> Pixels:
     share = np.clip(share_HW, 0, 1)[..., None]
-    return (np.asarray(start, np.float32) * (1 - share) + np.asarray(end, np.float32) * share).astype(np.float32)
+    return np.asarray(np.asarray(start, np.float32) * (1 - share) + np.asarray(end, np.float32) * share, np.float32)
 
 
 def _from_centre() -> Pixels:
-    return np.sqrt((_COLUMNS - 0.5) ** 2 + (_ROWS - 0.5) ** 2)[..., None]
+    return np.asarray(np.hypot(_COLUMNS - 0.5, _ROWS - 0.5), np.float32)[..., None]
 
 
 def _plain(colour: RGB) -> Pixels:
-    return np.clip(np.asarray(colour, np.float32) * (1.02 - 0.11 * _from_centre() ** 1.5), 0, 255)
+    return np.asarray(np.clip(np.asarray(colour, np.float32) * (1.02 - 0.11 * _from_centre() ** 1.5), 0, 255), np.float32)
 
 
 def _below(line_HW: Pixels | float, sky: Pixels, ground: Pixels) -> Pixels:
@@ -71,4 +71,4 @@ def _cinematic(rng: random.Random) -> Pixels:
         draw.ellipse((x - r, y - r, x + r, y + r), fill=(int(red * glow), int(green * glow), int(blue * glow)))
     bokeh = np.asarray(lights.filter(ImageFilter.GaussianBlur(1.4)), np.float32)
     dusk = _ramp((24, 56, 72), (126, 70, 38), 0.25 * _COLUMNS + 0.75 * _ROWS)
-    return np.clip((dusk + 0.7 * bokeh) * (1.15 - 0.75 * _from_centre() ** 1.5), 0, 255).astype(np.float32)
+    return np.asarray(np.clip((dusk + 0.7 * bokeh) * (1.15 - 0.75 * _from_centre() ** 1.5), 0, 255), np.float32)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from .plan import Plan
 
@@ -35,7 +35,7 @@ class Team:
         flat = torch.cat([grad.flatten() for grad in listed])
         dist.all_reduce(flat)
         flat /= self.size
-        for grad, mean in zip(listed, flat.split([grad.numel() for grad in listed]), strict=True):
+        for grad, mean in zip(listed, torch.split(flat, [grad.numel() for grad in listed]), strict=True):
             grad.copy_(mean.view_as(grad))
 
     def wait(self) -> None:
@@ -54,7 +54,7 @@ def run_team(stage: Stage, plan: Plan) -> None:
         stage(plan, Team())
         return
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_work, (stage, plan, str(Path(folder) / "meeting")), nprocs=plan.workers)  # type: ignore[no-untyped-call]
+        spawn(_work, (stage, plan, str(Path(folder) / "meeting")), nprocs=plan.workers)  # type: ignore[no-untyped-call]
 
 
 def _work(rank: int, stage: Stage, plan: Plan, meeting: str) -> None:

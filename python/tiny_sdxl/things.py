@@ -45,10 +45,8 @@ def _star(canvas: Canvas, colour: RGB) -> None:
 
 def _heart(canvas: Canvas, colour: RGB) -> None:
     turns = [k * math.tau / 50 for k in range(50)]
-    canvas.shape(
-        [(0.9 * math.sin(t) ** 3, -0.058 * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) - 0.08) for t in turns],
-        colour,
-    )
+    heights = [13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t) for t in turns]
+    canvas.shape([(0.9 * math.sin(t) ** 3, -0.058 * height - 0.08) for t, height in zip(turns, heights, strict=True)], colour)
 
 
 def _ring(canvas: Canvas, colour: RGB) -> None:
@@ -67,7 +65,7 @@ def _fish(canvas: Canvas, colour: RGB) -> None:
 
 
 def _house(canvas: Canvas, colour: RGB) -> None:
-    roof = (112, 66, 48) if colour == COLOURS["red"] or sum(abs(a - b) for a, b in zip(colour, COLOURS["red"], strict=True)) < 90 else (196, 62, 52)
+    roof = (112, 66, 48) if colour[0] > 180 and max(colour[1:]) < 80 else (196, 62, 52)
     canvas.shape([(0.36, -0.45), (0.36, -0.88), (0.64, -0.88), (0.64, -0.35)], (150, 92, 72))
     canvas.shape([(-0.7, -0.12), (0.7, -0.12), (0.7, 0.86), (-0.7, 0.86)], colour)
     canvas.shape([(0, -0.95), (0.98, -0.08), (-0.98, -0.08)], roof)

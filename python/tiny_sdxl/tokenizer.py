@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -19,8 +20,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 SAMPLED_CAPTIONS = 20_000
 COMMON_WORDS = (
-    "the of and with in on at a an very shot portrait colorful colour color bright dark light sky grass photo picture wearing hat two three "
-    "one no is are there it that looks like style painting watercolor oil pixel art"
+    "the of and with in on at a an very shot portrait colorful colour color bright dark light sky grass photo picture wearing hat two "
+    "three one no is are there it that looks like style painting watercolor oil pixel art"
 )
 """Words that people write in prompts though the captions do not: one token each keeps such prompts short."""
 COMMON_WORD_COUNT = 5
@@ -56,7 +57,7 @@ def learn_merges(counts: Counter[str]) -> tuple[list[str], list[Pair]]:
     while True:
         pairs: Counter[Pair] = Counter()
         for word, spelling in spellings.items():
-            for pair in zip(spelling, spelling[1:], strict=False):
+            for pair in pairwise(spelling):
                 pairs[pair] += COUNT_LIMIT + min(counts[word], COUNT_LIMIT)
         if not pairs:
             break

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -17,7 +16,7 @@ from .canvas import SIDE_PX
 from .captions import caption
 from .drawing_set import load_descriptions
 from .latents import Latents
-from .model import TIME_IDS, TOKENS, build_scheduler, build_text_encoders, build_unet
+from .model import TIME_IDS, TOKENS, Unet, build_scheduler, build_text_encoders, build_unet
 from .muon import Rates
 from .pictures import Picture
 from .plan import Plan
@@ -25,7 +24,7 @@ from .team import Team
 from .trainee import Progress, Schedule, Trainee
 
 UNET_RATES = Rates(2e-3, adamw_share=0.7)
-BATCH = 40
+BATCH = 32
 WARMUP_STEPS = 100
 CONSTANT_SHARE = 0.35
 LONGEST_AVERAGE = 0.997
@@ -43,12 +42,13 @@ class Painter(nn.Module):
         self.text_encoder: CLIPTextModel
         self.text_encoder_2: CLIPTextModelWithProjection
         self.text_encoder, self.text_encoder_2 = build_text_encoders(vocabulary_size)
-        self.unet: UNet2DConditionModel = build_unet()
+        self.unet: Unet = build_unet()
+        self._end = vocabulary_size - 1
 
     def forward(self, noisy: Noisy, tokens_BT: Tensor, sizes_B6: Tensor) -> Tensor:
         """Velocities (B, 4, 16, 16); hidden states are taken one layer before the last, as the pipeline does."""
         text = self.text_encoder(tokens_BT, output_hidden_states=True)
-        text_2 = self.text_encoder_2(padded_with_zero(tokens_BT, self.text_encoder.config.eos_token_id), output_hidden_states=True)
+        text_2 = self.text_encoder_2(padded_with_zero(tokens_BT, self._end), output_hidden_states=True)
         context_BTC = torch.cat([text.hidden_states[-2], text_2.hidden_states[-2]], dim=-1)
         added = {"text_embeds": text_2.text_embeds, "time_ids": sizes_B6}
         velocity: Tensor = self.unet(noisy.x_BCHW, noisy.times_B, encoder_hidden_states=context_BTC, added_cond_kwargs=added).sample

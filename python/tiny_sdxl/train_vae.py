@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .canvas import SIDE_PX
 from .drawing_set import load_drawings
 from .latents import Latents
-from .model import build_vae
+from .model import Vae, build_vae
 from .muon import Rates
 from .plan import Plan
 from .team import Team
 from .trainee import Progress, Schedule, Trainee
+from .vae_tools import load_vae, to_signed
 
 VAE_RATES = Rates(2.5e-3, momentum=0.9)
 DECODER_RATES = Rates(6e-4)
@@ -82,18 +82,6 @@ def train_decoder(plan: Plan, team: Team) -> None:
     _finish(trainee, vae, plan, "decoder")
 
 
-def load_vae(plan: Plan, name: str) -> AutoencoderKL:
-    """The VAE after the stage of that name."""
-    vae = build_vae()
-    vae.load_state_dict(torch.load(plan.file(f"{name}.pt")))
-    return vae.eval()
-
-
-def to_signed(pixels_BHWC: NDArray[np.uint8]) -> Tensor:
-    """float32 (B, 3, H, W) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(pixels_BHWC)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
 def gradient_error(a_BCHW: Tensor, b_BCHW: Tensor) -> Tensor:
     """Mean difference of the steps between neighbouring pixels."""
     difference = a_BCHW - b_BCHW
@@ -106,7 +94,7 @@ def edge_weight(x_BCHW: Tensor, most: float) -> Tensor:
     return 1 + most * (F.avg_pool2d(detail, 3, 1, 1) * EDGE_GAIN).clamp(max=1)
 
 
-def _vae_loss(vae: AutoencoderKL, x_BCHW: Tensor, share: float) -> tuple[Tensor, dict[str, float]]:
+def _vae_loss(vae: Vae, x_BCHW: Tensor, share: float) -> tuple[Tensor, dict[str, float]]:
     posterior = vae.encode(x_BCHW).latent_dist
     y_BCHW = vae.decode(posterior.sample()).sample
     error, weight, steepness = y_BCHW - x_BCHW, edge_weight(x_BCHW, 2.0), gradient_error(y_BCHW, x_BCHW)
@@ -129,7 +117,7 @@ def _crops(drawings: NDArray[np.uint8], phase: CropPhase, rng: np.random.Generat
     return to_signed(np.stack(crops))
 
 
-def _finish(trainee: Trainee, vae: AutoencoderKL, plan: Plan, name: str) -> None:
+def _finish(trainee: Trainee, vae: Vae, plan: Plan, name: str) -> None:
     if trainee.team.leads:
         trainee.save(plan.file(f"{name}.checkpoint"))
         trainee.take_average()
