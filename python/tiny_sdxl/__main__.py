@@ -24,16 +24,15 @@ from .train_vae import train_decoder, train_vae
 
 @dataclass(frozen=True)
 class Step:
-    """One stage: it is done when its file exists."""
+    """One stage, and how long it takes on two free cores."""
 
     name: str
-    made: str
     minutes: float
     run: Callable[[Plan], None]
 
-    def done(self, plan: Plan) -> bool:
-        """Whether an earlier run has finished this stage."""
-        return (plan.out if self.name in ("export", "sheet") else plan.work).joinpath(self.made).exists()
+    def mark(self, plan: Plan) -> Path:
+        """The file in the work folder that says that the stage is done."""
+        return plan.file(f"{self.name}.done")
 
 
 def together(stage: Stage) -> Callable[[Plan], None]:
@@ -42,16 +41,16 @@ def together(stage: Stage) -> Callable[[Plan], None]:
 
 
 STEPS = (
-    Step("draw", "drawings.npy", 1, together(draw_all)),
-    Step("tokenizer", "tokenizer_2/tokenizer.json", 0.1, write_tokenizers),
-    Step("vae", "vae.pt", 12, together(train_vae)),
-    Step("encode", "latents.npz", 2, together(encode_all)),
-    Step("unet", "painter.pt", 30, together(train_unet)),
-    Step("decoder", "decoder.pt", 7, together(train_decoder)),
-    Step("export", "model_index.json", 0.1, export),
-    Step("checker", "checker.pt", 4, train_checker),
-    Step("evaluate", "figures.json", 5, evaluate),
-    Step("sheet", "contact-sheet.png", 0.5, write_sheet),
+    Step("draw", 1, together(draw_all)),
+    Step("tokenizer", 0.1, write_tokenizers),
+    Step("vae", 12, together(train_vae)),
+    Step("encode", 2, together(encode_all)),
+    Step("unet", 30, together(train_unet)),
+    Step("decoder", 7, together(train_decoder)),
+    Step("export", 0.1, export),
+    Step("checker", 4, train_checker),
+    Step("evaluate", 5, evaluate),
+    Step("sheet", 0.5, write_sheet),
 )
 
 
@@ -60,13 +59,14 @@ def main() -> None:
     arguments = _parser().parse_args()
     plan = Plan(**{field.name: getattr(arguments, field.name) for field in fields(Plan)})
     plan.work.mkdir(parents=True, exist_ok=True)
-    steps = [step for step in STEPS if (step.name in arguments.stages if arguments.stages else not step.done(plan))]
+    steps = [step for step in STEPS if (step.name in arguments.stages if arguments.stages else not step.mark(plan).exists())]
     minutes = sum(step.minutes for step in steps)
     print(f"{len(steps)} stages to run, about {minutes:.0f} minutes on two free cores: {' '.join(step.name for step in steps)}", flush=True)
     for step in steps:
         start = time.monotonic()
         print(f"{step.name}: expected {step.minutes} min", flush=True)
         step.run(plan)
+        step.mark(plan).touch()
         print(f"{step.name}: done in {(time.monotonic() - start) / 60:.1f} min", flush=True)
 
 
