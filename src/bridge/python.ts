@@ -73,6 +73,7 @@ function localPath(file: URL): string {
 }
 
 interface Manager {
+  $opts(options: { readonly signal: null }): Manager;
   $enter(): Promise<PyRef>;
   $exit(error: readonly [string, string] | null): Promise<boolean>;
 }
@@ -81,16 +82,18 @@ async function runWith<R>(manager: PyLike, body: (value: PyRef) => Promise<R>): 
   // `enter` and `exit` have to meet the same object, so an expression is settled first.
   const settled = (await (manager as PyExpr)) as unknown as Manager;
   const value = await settled.$enter();
+  // What was entered is left, also when the request was cancelled in between.
+  const leave = (error: readonly [string, string] | null): Promise<boolean> =>
+    settled.$opts({ signal: null }).$exit(error);
   let result: R;
   try {
     result = await body(value);
   } catch (error) {
-    const told: readonly [string, string] =
-      error instanceof Error ? [error.name, error.message] : ["Error", String(error)];
     // A manager that swallows the error leaves nothing to return: the body's value is undefined then, as after Python's `with`.
-    if (await settled.$exit(told)) return undefined as R;
+    if (await leave(error instanceof Error ? [error.name, error.message] : ["Error", String(error)]))
+      return undefined as R;
     throw error;
   }
-  await settled.$exit(null);
+  await leave(null);
   return result;
 }

@@ -10,7 +10,7 @@ import { type Actions, handleOf, ownName, type Target } from "./own-names.ts";
 import type { Op } from "./protocol.ts";
 import { isPlainObject, RECIPE, type Recipe, type Step } from "./values.ts";
 
-const INDEX = /^-?(0|[1-9]\d*)$/;
+const INDEX = /^(0|-?[1-9]\d*)$/;
 /** Asked by JSON, test runners and loggers; a Python attribute of such a name is reached with `$get`. */
 const PROBES: ReadonlySet<string> = new Set([
   "constructor",

@@ -1,11 +1,15 @@
 // One generation of a worker: a process, its channel and its session. It is replaced and never repaired.
 // Its death settles every open call once, with the reason. Knows no app and no request.
 import { Channel } from "../bridge/channel.ts";
-import type { WorkerHello } from "../bridge/channel-options.ts";
+import type { ChannelLimits, WorkerHello } from "../bridge/channel-options.ts";
 import { PythonSession } from "../bridge/python.ts";
 import { limits as allLimits } from "../config.ts";
 import { cancelled, FlambeauError } from "../errors.ts";
-import { type ProcessExit, PythonProcess } from "./process.ts";
+import { type ProcessExit, type ProcessLimits, PythonProcess } from "./process.ts";
+
+export interface WorkerLimits extends ChannelLimits, ProcessLimits {
+  readonly shutdownGraceMs: number;
+}
 
 export interface WorkerOptions {
   readonly python: string;
@@ -17,7 +21,7 @@ export interface WorkerOptions {
   readonly threads?: number | null;
   /** Recorded paths of an app made before its worker; a new one otherwise. */
   readonly session?: PythonSession;
-  readonly limits?: typeof allLimits;
+  readonly limits?: WorkerLimits;
   onLine?(source: "stdout" | "stderr", line: string): void;
   onEvent?(tag: number, event: unknown): void;
   onUnseen?(error: Error): void;
@@ -36,7 +40,7 @@ export class Worker implements AsyncDisposable {
   readonly exited: Promise<FlambeauError>;
   readonly #process: PythonProcess;
   readonly #channel: Channel;
-  readonly #limits: typeof allLimits;
+  readonly #limits: WorkerLimits;
 
   private constructor(parts: {
     process: PythonProcess;
@@ -44,7 +48,7 @@ export class Worker implements AsyncDisposable {
     session: PythonSession;
     hello: WorkerHello;
     exited: Promise<FlambeauError>;
-    limits: typeof allLimits;
+    limits: WorkerLimits;
   }) {
     this.session = parts.session;
     this.hello = parts.hello;
@@ -60,7 +64,7 @@ export class Worker implements AsyncDisposable {
    */
   static async start(options: WorkerOptions, { signal }: { signal?: AbortSignal } = {}): Promise<Worker> {
     if (signal?.aborted) throw startCancelled(signal);
-    const limits = options.limits ?? allLimits;
+    const limits: WorkerLimits = options.limits ?? allLimits;
     const session = options.session ?? new PythonSession();
     const process = await PythonProcess.start({
       python: options.python,
@@ -136,7 +140,7 @@ function startCancelled(signal: AbortSignal): FlambeauError {
 function connect(
   process: PythonProcess,
   session: PythonSession,
-  options: WorkerOptions & { readonly limits: typeof allLimits },
+  options: WorkerOptions & { readonly limits: WorkerLimits },
   ending: Ending,
 ): Channel {
   const { limits } = options;

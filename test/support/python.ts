@@ -24,6 +24,9 @@ export async function testPython(logger?: Logger): Promise<string> {
   const given = process.env[TEST_PYTHON];
   if (given !== undefined) return given;
   const { silentLogger } = await import("../../src/log.ts");
-  const environment = await provision({ requirements: REQUIREMENTS }, { settings: readSettings(), logger: logger ?? silentLogger });
+  const environment = await provision(
+    { requirements: REQUIREMENTS },
+    { settings: readSettings(), logger: logger ?? silentLogger },
+  );
   return environment.python;
 }

@@ -1,0 +1,260 @@
+"""What the tests of the bridge call in a real worker: things that tell how a value arrived, and things that misbehave."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def echo(value: Any = None) -> Any:
+    return value
+
+
+def told(*args: Any, **kwargs: Any) -> str:
+    """How the arguments arrived, as Python writes them."""
+    return ", ".join([_told(value) for value in args] + [f"{name}={_told(value)}" for name, value in kwargs.items()])
+
+
+def _told(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"
+
+
+def same(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def raises(kind: str, message: str) -> None:
+    raise getattr(__import__("builtins"), kind)(message)
+
+
+class Model:
+    """Attributes that are falsy, and members whose names mean something to JavaScript."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.zero = 0
+        self.empty = ""
+        self.nothing = None
+        self.unet: Any = "old"
+        self.log: list[str] = []
+
+    def __call__(self, prompt: str = "", **kwargs: Any) -> str:
+        return f"{prompt} with {self.unet} {kwargs}"
+
+    def then(self, *_args: Any) -> str:
+        self.log.append("then")
+        return "then of Python"
+
+    def length(self) -> str:
+        return "length of Python"
+
+    def name(self) -> str:
+        return "name of Python"
+
+    def call(self, value: Any) -> str:
+        return f"call of Python {value}"
+
+    def constructor(self) -> str:
+        return "constructor of Python"
+
+    def toJSON(self) -> str:  # noqa: N802
+        self.log.append("toJSON")
+        return "toJSON of Python"
+
+    def catch(self) -> str:
+        return "catch of Python"
+
+    @property
+    def read_only(self) -> int:
+        return 1
+
+    def step(self, log: list[str], word: str) -> Model:
+        log.append(word)
+        if word == "fail":
+            raise LookupError("this link failed")
+        return self
+
+
+def keywords(*, self: Any = None, cls: Any = None, lambda_: Any = None, **more: Any) -> dict[str, Any]:
+    return {"self": self, "cls": cls, **more}
+
+
+def resize(image: Any, width: int, height: int = 8) -> tuple[Any, int, int]:
+    return (image, width, height)
+
+
+class Tracked:
+    """Counts those that live."""
+
+    live: weakref.WeakSet[Tracked] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        Tracked.live.add(self)
+        self.values = [1, 2, 3]
+
+
+def live() -> int:
+    return len(Tracked.live)
+
+
+def tracked(count: int = 1) -> list[Tracked]:
+    return [Tracked() for _ in range(count)]
+
+
+class Generators:
+    """What happened inside of generators, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def count(self, limit: int, fail_at: int = -1) -> Iterator[int]:
+        try:
+            for number in range(limit):
+                if number == fail_at:
+                    raise ValueError(f"no {number}")
+                self.events.append(f"yield {number}")
+                yield number
+        finally:
+            self.events.append("finally")
+
+    def objects(self, limit: int) -> Iterator[Tracked]:
+        for _ in range(limit):
+            yield Tracked()
+
+
+class Manager:
+    """A context manager that remembers."""
+
+    def __init__(self, swallow: bool = False) -> None:
+        self.swallow = swallow
+        self.events: list[str] = []
+
+    def __enter__(self) -> Manager:
+        self.events.append("enter")
+        return self
+
+    def __exit__(self, kind: Any, error: Any, _trace: Any) -> bool:
+        self.events.append("exit" if kind is None else f"exit {error}")
+        return self.swallow
+
+
+def call_with(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+def call_told(function: Callable[..., Any], *args: Any) -> str:
+    return told(function(*args))
+
+
+def call_in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    answer: list[Any] = []
+    thread = threading.Thread(target=lambda: answer.append(function(*args)))
+    thread.start()
+    thread.join()
+    return answer[0]
+
+
+def lend_tracked(function: Callable[..., Any], times: int) -> int:
+    """Calls back with an object that nothing else holds, and tells how many of those live afterwards."""
+    for _ in range(times):
+        function(Tracked())
+    return live()
+
+
+def catches(function: Callable[[], Any]) -> str:
+    try:
+        function()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing was raised"
+
+
+def wraps(function: Callable[[], Any]) -> None:
+    try:
+        function()
+    except Exception as error:
+        raise RuntimeError("the callback failed") from error
+
+
+def chain(length: int) -> None:
+    error: Exception | None = None
+    for number in range(length):
+        later = ValueError(f"link {number}")
+        later.__cause__ = error
+        error = later
+    assert error is not None
+    raise error
+
+
+def group() -> None:
+    raise ExceptionGroup("two at once", [ValueError("one"), KeyError("two")])  # noqa: F821
+
+
+def noted() -> None:
+    error = ValueError("with a note")
+    error.add_note("a note about it")
+    raise error
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no message")
+
+
+def unprintable() -> None:
+    raise Unprintable
+
+
+def holds_while_raising(box: list[Any]) -> None:
+    """Raises with a tracked object in its locals."""
+    held = Tracked()
+    box.append(len(held.values))
+    raise ValueError("holding something")
+
+
+def sleeps(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+def loops(seconds: float) -> int:
+    end = time.monotonic() + seconds
+    turns = 0
+    while time.monotonic() < end:
+        turns += 1
+    return turns
+
+
+def swallows(seconds: float, says: Callable[[], Any] | None = None) -> None:
+    """Cannot be stopped by an exception."""
+    if says is not None:
+        says()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.05)
+        except BaseException:
+            continue
+
+
+def deep_list(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def deep_tuple(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = (value,)
+    return value
+
+
+def cyclic() -> dict[str, Any]:
+    value: dict[str, Any] = {"a": [1, {}]}
+    value["a"][1]["back"] = value
+    return value
