@@ -56,9 +56,14 @@ async function check(name: string, command: string, args: readonly string[]): Pr
 async function vitest(scratch: string, environment: NodeJS.ProcessEnv): Promise<Count> {
   title("typescript tests");
   const report = join(scratch, "vitest.json");
-  const code = await run(bin("vitest"), ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`], environment);
+  const code = await run(
+    bin("vitest"),
+    ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    environment,
+  );
   const text = await readFile(report, "utf8").catch(() => "{}");
-  const { numPassedTests = 0, numFailedTests = 0 }: { numPassedTests?: number; numFailedTests?: number } = JSON.parse(text);
+  const { numPassedTests = 0, numFailedTests = 0 }: { numPassedTests?: number; numFailedTests?: number } =
+    JSON.parse(text);
   // A file that does not load fails without a failed test.
   return { passed: numPassedTests, failed: code === 0 ? numFailedTests : Math.max(1, numFailedTests) };
 }
@@ -69,7 +74,8 @@ async function pytest(python: string, scratch: string, environment: NodeJS.Proce
   const args = ["-m", "pytest", `--junitxml=${report}`, "--durations=5", "-p", "no:cacheprovider"];
   const code = await run(python, args, { ...environment, OMP_NUM_THREADS: "1" });
   const xml = await readFile(report, "utf8").catch(() => "");
-  const number = (name: string): number => Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
+  const number = (name: string): number =>
+    Number(new RegExp(`<testsuite [^>]*\\b${name}="(\\d+)"`).exec(xml)?.[1] ?? 0);
   const failed = number("failures") + number("errors");
   return { passed: number("tests") - failed - number("skipped"), failed: code === 0 ? failed : Math.max(1, failed) };
 }
