@@ -6,7 +6,7 @@ export class Hello extends App {
   greet = endpoint(
     "/",
     {
-      input: z.object({ name: z.string().default("world").meta({ description: "Whom to greet.", examples: ["Ada"] }) }),
+      input: z.object({ name: z.string().default("world").describe("Whom to greet.") }),
       output: z.object({ greeting: z.string(), python: z.string() }),
     },
     async ({ name }) => ({

@@ -86,7 +86,8 @@ async function readyEnvironment(
   search: Search,
 ): Promise<Environment> {
   const interpreter = await namedPython(python, search);
-  const packages = await packagesOf(interpreter, search);
+  // Listing packages takes a process; an app that asks for none need not wait for it.
+  const packages = requirements.length === 0 ? {} : await packagesOf(interpreter, search);
   checkPackages(interpreter, requirements, packages);
   return { python: interpreter.executable, dir: null, key: readyKey(interpreter, packages), packages };
 }

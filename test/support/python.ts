@@ -15,6 +15,7 @@ const REQUIREMENTS = [
   "hypothesis",
   "ruff",
   "mypy",
+  "uv",
 ];
 
 export const TEST_PYTHON = "FLAMBEAU_TEST_PYTHON";

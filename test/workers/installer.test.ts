@@ -1,7 +1,6 @@
-// Which build of torch comes to a machine without a GPU, with real pip and an index of our own; and the same with uv,
-// where it is installed.
+// Which build of torch comes to a machine without a GPU, with real pip and an index of our own; and the same with uv.
 import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { findBuilder } from "../../src/workers/find-python.ts";
 import { type Build, installAll } from "../../src/workers/installer.ts";
@@ -10,6 +9,7 @@ import { pipInstaller } from "../../src/workers/pip.ts";
 import { parseRequirements } from "../../src/workers/requirement.ts";
 import { findOnPath } from "../../src/workers/tool.ts";
 import { Waiting } from "../../src/workers/waiting.ts";
+import { testPython } from "../support/python.ts";
 import { collectingLogger, fromIndex, makePlace, type Place, pathWithoutUv, type Said } from "./environment-fixture.ts";
 import { makeWheel, servePackages } from "./package-index.ts";
 
@@ -93,8 +93,9 @@ it("a machine with a GPU takes the build with CUDA and asks no other index", { t
   expect(cpu.requests).toEqual([]);
 });
 
-const uv = findOnPath("uv", process.env["PATH"]);
-describe.skipIf(uv === null)("uv", () => {
+// The environment of the tests brings its own uv, so that this half is never skipped.
+const uv = findOnPath("uv", dirname(await testPython()));
+describe("uv", () => {
   const withUv = { PATH: `${uv?.replace(/\/uv$/, "")}:${pathWithoutUv()}` };
 
   it("builds from pip's find-links and verifies as pip does", { timeout: LONG_MS }, async () => {
