@@ -57,14 +57,15 @@ export class Callbacks {
   invoke(id: number, [functionId, args, kwargs, isOneWay]: readonly unknown[]): void {
     const registered = this.#functions.get(integer(functionId));
     const given = [...array(args)];
-    const named = typeof kwargs === "object" && kwargs !== null ? kwargs : {};
-    const lent = [...given, ...Object.values(named)].flatMap(handleOf);
-    if (Object.keys(named).length > 0) given.push(named);
+    const keyed = typeof kwargs === "object" && kwargs !== null ? kwargs : {};
+    const lent = [...given, ...Object.values(keyed)].flatMap(handleOf);
+    if (Object.keys(keyed).length > 0) given.push(keyed);
     void this.#answer(id, registered, given).then((message) => {
+      const named = new Set(message.refs.map((recipe) => (recipe.kind === "ref" ? recipe.handle : undefined)));
+      // Before the answer, so that Python lets go before it goes on. What the answer names is left to the finalizers: another
+      // thread of Python's may look it up later than the main one releases it.
+      for (const handle of lent) if (!named.has(handle)) this.#parts.handles.returned(handle, LENT);
       if (isOneWay !== true) this.#parts.answer(id, message);
-      const returned = new Set(message.refs.map((recipe) => (recipe.kind === "ref" ? recipe.handle : undefined)));
-      // What the answer names may be looked up after a release would be: the finalizers give that back.
-      for (const handle of lent) if (!returned.has(handle)) this.#parts.handles.returned(handle, LENT);
     });
   }
 
