@@ -10,11 +10,19 @@ import { EventStream } from "./event-stream.ts";
 import type { Instance } from "./instance.ts";
 import type { InstanceSink } from "./sinks.ts";
 
-/** @param lease gives a live instance, starting one if need be */
-export function createDispatch(lease: (signal: AbortSignal) => Promise<Instance>): Dispatch {
+/**
+ * @param lease gives a live instance, starting one if need be
+ * @param onEnd hears how each request ended and after how many seconds, its wait in the queue not counted
+ */
+export function createDispatch(
+  lease: (signal: AbortSignal) => Promise<Instance>,
+  onEnd?: (request: QueuedRequest, terminal: TerminalEvent, seconds: number) => void,
+): Dispatch {
   return async function* dispatch(request, signal) {
     const events = new EventStream<RequestEvent>();
+    const started = performance.now();
     void carryOut(lease, request, { signal, events }).then((terminal) => {
+      onEnd?.(request, terminal, (performance.now() - started) / 1000);
       events.push(terminal);
       events.close();
     });

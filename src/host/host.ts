@@ -10,7 +10,7 @@ import { limits, type Settings } from "../config.ts";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
 import { type Logger, silentLogger } from "../log.ts";
 import { createMemoryQueue } from "../queue/memory.ts";
-import type { RequestEvent } from "../queue/request.ts";
+import type { QueuedRequest, RequestEvent, TerminalEvent } from "../queue/request.ts";
 import { createFileStore } from "../server/file-store.ts";
 import type { Server } from "../server/server.ts";
 import { type RestartLimits, RestartPolicy } from "../workers/restart.ts";
@@ -79,7 +79,10 @@ class AppHost implements Host {
     this.#store = createFileStore({ dir: join(settings.cacheDir, "files"), baseUrl: () => this.#url });
     this.#files = options.files ?? this.#store;
     this.#queue = createMemoryQueue({
-      dispatch: createDispatch((signal) => this.#lease(signal)),
+      dispatch: createDispatch(
+        (signal) => this.#lease(signal),
+        (request, terminal, seconds) => this.#log(request, terminal, seconds),
+      ),
       concurrency: app.maxConcurrency,
       logger: this.#logger,
     });
@@ -138,6 +141,14 @@ class AppHost implements Host {
       }),
     );
     return this.#server;
+  }
+
+  /** One line a request, for whoever watches a server; a run on the command line shows its own. */
+  #log({ id, endpoint }: QueuedRequest, terminal: TerminalEvent, seconds: number): void {
+    if (this.#url === "") return;
+    const said = `${this.#find(endpoint).path} ${terminal.type} in ${seconds.toFixed(2)} s (${id})`;
+    if (terminal.type === "failed") this.#logger.warn(`${said}: ${terminal.error.code}: ${terminal.error.message}`);
+    else this.#logger.info(said);
   }
 
   #find(endpoint: string): EndpointDescription {
