@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
 import { PyError } from "../../src/errors.ts";
 import { failureOf } from "../support/errors.ts";
+import { signal } from "../support/signal.ts";
 import { startWorker, type TestWorker } from "../support/worker.ts";
 
 let running: TestWorker;
@@ -15,15 +16,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => running[Symbol.asyncDispose]());
-
-/** Something that one flow waits for and another one does. */
-function signal(): { readonly came: Promise<void>; send(): void } {
-  let send = (): void => {};
-  const came = new Promise<void>((resolve) => {
-    send = resolve;
-  });
-  return { came, send };
-}
 
 describe("a function that Python calls", () => {
   test("answers at once or later; Python waits for it", async () => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 import weakref
@@ -228,10 +229,8 @@ def loops(seconds: float) -> int:
     return turns
 
 
-def swallows(seconds: float, says: Callable[[], Any] | None = None) -> None:
+def swallows(seconds: float) -> None:
     """Cannot be stopped by an exception."""
-    if says is not None:
-        says()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -258,3 +257,26 @@ def cyclic() -> dict[str, Any]:
     value: dict[str, Any] = {"a": [1, {}]}
     value["a"][1]["back"] = value
     return value
+
+
+def waits_for_lock() -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def waits_for_child(seconds: float) -> int:
+    return subprocess.run(["sleep", str(seconds)], check=False).returncode
+
+
+def waits_for_host(function: Callable[[], Any]) -> Any:
+    return function()
+
+
+def cleans_up(log: list[str], seconds: float) -> None:
+    try:
+        time.sleep(seconds)
+    finally:
+        log.append("clean")
+        time.sleep(0.1)
+        log.append("done")
