@@ -8,7 +8,7 @@ import { FlambeauError } from "../errors.ts";
 import { type LineLimits, Lines } from "./lines.ts";
 
 export interface ProcessLimits extends LineLimits {
-  /** How long the last lines may take to arrive after the process itself is gone. */
+  /** How long what it said last may take to arrive after the process itself is gone. */
   readonly outputTailMs: number;
 }
 
@@ -29,7 +29,7 @@ export interface ProcessExit {
 }
 
 /** Ends its group as soon as the host is gone: the write end of its stdin closes with the host, however that dies. */
-const REAPER = 'read -r word || kill -KILL -- "-$1"';
+const REAPER = 'read -r word || kill -s KILL -- "-$1"';
 const BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from flambeau.__main__ import main; main()";
 
 export class PythonProcess implements AsyncDisposable {
@@ -62,7 +62,9 @@ export class PythonProcess implements AsyncDisposable {
       child.once("exit", (code, signal) => {
         this.#killGroup("SIGKILL");
         this.#reaper.stdin?.end("done\n");
-        void settled([out.ended, err.ended], options.limits.outputTailMs).then(() => {
+        // Answers that it gave before its end may still be on their way as well.
+        const said = [out.ended, err.ended, closed(this.stream)];
+        void settled(said, options.limits.outputTailMs).then(() => {
           for (const stream of [stdout, stderr]) stream?.destroy();
           this.#exit = { code, signal, stderrTail: err.tail };
           resolve(this.#exit);
@@ -139,6 +141,13 @@ export class PythonProcess implements AsyncDisposable {
 /** The folder that holds the `flambeau` package: beside src/ in the repository and beside dist/ in the npm package. */
 export function pythonRoot(): URL {
   return new URL("../../python/", import.meta.url);
+}
+
+function closed(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed) resolve();
+    else stream.once("close", resolve);
+  });
 }
 
 /** Resolves when all have, or the time is up. */
