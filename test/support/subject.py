@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -280,3 +285,57 @@ def cleans_up(log: list[str], seconds: float) -> None:
         log.append("clean")
         time.sleep(0.1)
         log.append("done")
+
+
+def prints(lines: int) -> int:
+    """200 bytes a line."""
+    for number in range(lines):
+        print(f"line {number:>194}")
+    return lines
+
+
+def prints_in_every_way() -> None:
+    print("print of Python")
+    print("print to stderr", file=sys.stderr)
+    os.write(1, b"os.write\n")
+    os.system("echo os.system")
+    subprocess.run(["echo", "subprocess"], check=True)
+    library = ctypes.CDLL(None)
+    library.puts(b"puts of C")
+    library.fflush(None)
+
+
+def prints_bytes_slowly(data: bytes) -> None:
+    for byte in data:
+        os.write(1, bytes([byte]))
+        time.sleep(0.002)
+
+
+def asks() -> str:
+    try:
+        return input("what? ")
+    except EOFError as error:
+        return f"EOFError: {error}"
+
+
+def closes_descriptors() -> None:
+    os.close(3)
+    os.closerange(3, 256)
+
+
+def spoils_the_streams() -> None:
+    sys.stdout = None
+    sys.stderr = None
+    gc.disable()
+    sys.setrecursionlimit(50)
+    os.chdir("/")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def writes_into_the_channel(data: bytes) -> None:
+    for wire in (1000, 200, 10):
+        try:
+            os.write(wire, data)
+        except OSError:
+            continue
+        return
