@@ -24,6 +24,9 @@ from flambeau.objects import Failed, Objects
 from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
 from flambeau.stdio import complain
 
+# Valid until the next frame is read: whatever is kept of it is decoded first.
+Body = memoryview | bytearray
+
 EXIT_PROTOCOL = 76  # EX_PROTOCOL of sysexits.h
 STACK_FRAMES = 200
 
@@ -51,7 +54,7 @@ class Channel:
         self._newest_call = 0
         # Control overtakes: a cancel may be here before its call.
         self._cancelled_early: set[int] = set()
-        self._handlers: dict[int, Callable[[int, int, bytes | bytearray], None]] = {
+        self._handlers: dict[int, Callable[[int, int, Body], None]] = {
             protocol.CALL: self._on_call,
             protocol.CANCEL: self._on_cancel,
             protocol.RELEASE: self._on_release,
@@ -107,11 +110,11 @@ class Channel:
             end_process(status)
 
     def _one_frame(self) -> None:
-        length, kind, lane, frame_id = protocol.read_header(self._reader.read(protocol.HEADER.size))
+        length, kind, lane, frame_id = protocol.read_header(self._reader.view(protocol.HEADER.size))
         if kind == protocol.CHUNK:
             self._on_chunk(frame_id, length)
             return
-        body = self._reader.read(length)
+        body = self._reader.view(length)
         handler = self._handlers.get(kind)
         if handler is None:
             raise ProtocolError(f"frame type {kind} is not known")
@@ -120,7 +123,7 @@ class Channel:
     def _send(self, kind: int, frame_id: int, value: object) -> None:
         self._wire.send(kind, frame_id, Encoder(_no_attachments).encode(value))
 
-    def _on_call(self, call_id: int, lane: int, body: bytes | bytearray) -> None:
+    def _on_call(self, call_id: int, lane: int, body: Body) -> None:
         self._newest_call = max(self._newest_call, call_id)
         decoder = Decoder()
         try:
@@ -147,7 +150,7 @@ class Channel:
     def _refuse_cancelled(self, call_id: int) -> None:
         self._refuse(call_id, "CallCancelled", "the call was cancelled before it began", "CANCELLED")
 
-    def _on_cancel(self, call_id: int, _lane: int, _body: bytes | bytearray) -> None:
+    def _on_cancel(self, call_id: int, _lane: int, _body: Body) -> None:
         if call_id > self._newest_call:
             self._cancelled_early.add(call_id)
             return
@@ -159,10 +162,10 @@ class Channel:
             self._inbox.add(Wake())
             self._gate.interrupt()
 
-    def _on_release(self, _id: int, _lane: int, body: bytes | bytearray) -> None:
+    def _on_release(self, _id: int, _lane: int, body: Body) -> None:
         self._inbox.add(Release([(object_id, count) for object_id, count in Decoder().decode(body)]))
 
-    def _on_ping(self, frame_id: int, _lane: int, _body: bytes | bytearray) -> None:
+    def _on_ping(self, frame_id: int, _lane: int, _body: Body) -> None:
         job = self._running.top
         running_ms = 0 if job is None else int((time.monotonic() - job.started_s) * 1000)
         self._send(
@@ -177,7 +180,7 @@ class Channel:
             },
         )
 
-    def _on_return(self, callback_id: int, _lane: int, body: bytes | bytearray) -> None:
+    def _on_return(self, callback_id: int, _lane: int, body: Body) -> None:
         decoder = Decoder()
         ok, value = decoder.decode(body)
         answer = Return(callback_id, bool(ok), value)
@@ -187,7 +190,7 @@ class Channel:
         if not self._callbacks.deliver(answer):
             self._inbox.add(answer)
 
-    def _on_shutdown(self, _id: int, _lane: int, _body: bytes | bytearray) -> None:
+    def _on_shutdown(self, _id: int, _lane: int, _body: Body) -> None:
         self._inbox.drop_queued()
         for job in list(self._running.stack)[:1]:
             self._running.cancel(job.call.id)
@@ -198,14 +201,15 @@ class Channel:
             time.sleep(protocol.EXIT_HANDLERS_S)
         os._exit(0)
 
-    def _on_dump(self, frame_id: int, _lane: int, _body: bytes | bytearray) -> None:
+    def _on_dump(self, frame_id: int, _lane: int, _body: Body) -> None:
         self._send(protocol.STACK, frame_id, main_stack())
 
     def _expect(self, attachments: list[Attachment], whole: Callable[[], None]) -> None:
         """`whole` is called when all of them are here: at once, if there are none."""
-        arrived = _after(len(attachments), whole)
         if not attachments:
             whole()
+            return
+        arrived = _after(len(attachments), whole)
         for attachment in attachments:
             if attachment.length == 0:
                 arrived()

@@ -179,9 +179,11 @@ class Decoder:
 
 
 def _read_ref(decoder: Decoder, data: bytes) -> object:
-    ref = Ref(decoder.decode(data))
-    decoder.refs.append(ref.id)
-    return decoder.hold(ref)
+    # Read here where it is a plain msgpack uint: every call has one of these, and calling the library takes longer.
+    object_id = data[0] if data[0] < 0x80 else int.from_bytes(data[1:], "big") if 0xCC <= data[0] <= 0xCF else decoder.decode(data)
+    decoder.refs.append(object_id)
+    decoder.placeholders += 1
+    return Ref(object_id)
 
 
 def _read_path(decoder: Decoder, data: bytes) -> object:

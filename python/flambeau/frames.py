@@ -42,6 +42,27 @@ class FrameReader:
         self.read_into(memoryview(whole))
         return whole
 
+    def view(self, size: int) -> memoryview | bytearray:
+        """`size` bytes that are valid until the next read: a piece of the buffer, where they fit into it."""
+        if size > READ_BYTES:
+            whole = bytearray(size)
+            self.read_into(memoryview(whole))
+            return whole
+        if self._end - self._start < size:
+            self._fill(size)
+        start = self._start
+        self._start = start + size
+        return self._view[start : start + size]
+
+    def _fill(self, size: int) -> None:
+        held = self._end - self._start
+        if self._start:
+            self._buffer[:held] = self._buffer[self._start : self._end]
+            self._start = 0
+            self._end = held
+        while self._end < size:
+            self._end += self._receive(self._view[self._end :])
+
     def read_into(self, target: memoryview) -> None:
         """Fills `target`."""
         filled = 0
@@ -57,6 +78,7 @@ class FrameReader:
                 filled += self._receive(target[filled:])
             else:
                 self._start = 0
+                self._end = 0  # stays so if the read fails
                 self._end = self._receive(self._view)
 
     def _receive(self, target: memoryview) -> int:
@@ -99,7 +121,11 @@ class FrameWriter:
     def _write(self, head: bytes, body: bytes | memoryview) -> None:
         try:
             if len(body) <= JOINED_BYTES:
-                rest = memoryview(head + bytes(body))
+                whole = head + body
+                written = os.write(self._fd, whole)
+                if written == len(whole):
+                    return
+                rest = memoryview(whole)[written:]
             else:
                 written = os.writev(self._fd, [head, body])
                 rest = memoryview(head)[written:] if written < len(head) else memoryview(b"")

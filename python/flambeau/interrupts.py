@@ -9,6 +9,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
+
+# signal.getsignal looks in two enums for what it found, which takes longer than everything else after a call.
+from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable
 from types import FrameType
 
@@ -31,6 +34,7 @@ class Gate:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._main = threading.main_thread()
+        self._handler = self._on_signal
         # The call whose user code runs and may be interrupted; None: shut.
         self._open: Job | None = None
         self._shields = 0
@@ -41,8 +45,8 @@ class Gate:
 
     def install(self) -> None:
         """On the main thread, at boot and after each call whose code may have put a handler of its own."""
-        if signal.getsignal(signal.SIGINT) != self._on_signal:
-            signal.signal(signal.SIGINT, self._on_signal)
+        if getsignal(signal.SIGINT) is not self._handler:
+            signal.signal(signal.SIGINT, self._handler)
 
     def open(self, job: Job) -> None:
         """User code of this call begins. Raises CallCancelled if it was cancelled meanwhile."""

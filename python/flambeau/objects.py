@@ -12,7 +12,8 @@ from typing import Any
 
 from flambeau.protocol import FIRST_WORKER_ID
 
-BY_VALUE = frozenset({type(None), bool, int, float, str, bytes})
+SCALARS = frozenset({type(None), bool, int, float, str})
+BY_VALUE = SCALARS | {bytes}
 
 
 class StaleReference(Exception):
@@ -126,6 +127,8 @@ class Objects:
 def size_of(value: object) -> int:
     """Bytes of tensors, arrays and buffers; 0 for anything whose size would have to be searched for."""
     kind = type(value)
+    if kind in SCALARS:
+        return 0
     if kind in (bytes, bytearray):
         return len(value)  # type: ignore[arg-type]
     for module, name in (("torch", "Tensor"), ("numpy", "ndarray")):

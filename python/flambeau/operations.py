@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flambeau import pipelines
 from flambeau.protocol import Call
 from flambeau.resolve import Resolver
 
@@ -46,10 +47,10 @@ def _target(call: Call, resolver: Resolver) -> Any:
 
 
 def _call(call: Call, resolver: Resolver) -> object:
-    from flambeau import pipelines
-
     function = _target(call, resolver)
     args, kwargs = resolver.arguments(call.args, call.kwargs)
+    if not pipelines.is_pipeline(function):
+        return function(*args, **kwargs)
     with pipelines.watched(function):
         return function(*args, **kwargs)
 

@@ -145,13 +145,16 @@ def settle_after_cancel() -> None:
     _loops.settle()
 
 
+def is_pipeline(function: object) -> bool:
+    """True for pipelines of diffusers."""
+    module = sys.modules.get("diffusers.pipelines.pipeline_utils")
+    base = None if module is None else getattr(module, "DiffusionPipeline", None)
+    return base is not None and isinstance(function, base)
+
+
 @contextmanager
 def watched(function: object) -> Iterator[None]:
     """Around a call of a pipeline: its scheduler's steps look at the cancel flag, and count where there is no progress bar."""
-    base = getattr(sys.modules.get("diffusers.pipelines.pipeline_utils"), "DiffusionPipeline", None)
-    if base is None or not isinstance(function, base):
-        yield
-        return
     scheduler: Any = getattr(function, "scheduler", None)
     step: Any = getattr(scheduler, "step", None)
     is_wrapped = step is None or "step" in vars(scheduler)

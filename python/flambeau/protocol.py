@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PROTOCOL_NAME = "flambeau"
 PROTOCOL_VERSION = 1
@@ -61,9 +62,8 @@ class ProtocolError(Exception):
     """The wire carried something that is not our protocol."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """CALL. Values are as decoded: references in them are resolved when it runs."""
+class Call(NamedTuple):
+    """CALL. Values are as decoded: references in them are resolved when it runs. A tuple: a frozen dataclass takes three times as long."""
 
     id: int
     op: str
