@@ -33,7 +33,8 @@ export class MsgpackReader {
    */
   read(bytes: Uint8Array): unknown {
     // A Buffer's own slice() does not copy: a plain view of the same bytes does.
-    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes =
+      bytes.constructor === Uint8Array ? bytes : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#at = 0;
     this.#end = bytes.length;

@@ -72,22 +72,34 @@ export interface Header {
 }
 
 export function writeHeader(into: Uint8Array, offset: number, header: Header): void {
-  const view = new DataView(into.buffer, into.byteOffset + offset, HEADER_BYTES);
-  view.setUint32(0, header.length, true);
-  view.setUint8(4, header.type);
-  view.setUint8(5, MARK);
-  view.setUint16(6, header.lane, true);
-  view.setUint32(8, header.id % 2 ** 32, true);
-  view.setUint32(12, Math.floor(header.id / 2 ** 32), true);
+  putUint32(into, offset, header.length);
+  into[offset + 4] = header.type;
+  into[offset + 5] = MARK;
+  into[offset + 6] = header.lane;
+  into[offset + 7] = header.lane >> 8;
+  putUint32(into, offset + 8, header.id);
+  putUint32(into, offset + 12, header.id / 2 ** 32);
+}
+
+/** Little-endian, the lower 32 bits. By hand: a DataView is one more object for each frame. */
+function putUint32(into: Uint8Array, at: number, value: number): void {
+  into[at] = value;
+  into[at + 1] = value >>> 8;
+  into[at + 2] = value >>> 16;
+  into[at + 3] = value >>> 24;
+}
+
+function getUint32(bytes: Uint8Array, at: number): number {
+  const high = bytes[at + 3] ?? 0;
+  return ((high << 24) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at] ?? 0)) >>> 0;
 }
 
 /** @throws FlambeauError PROTOCOL_ERROR: bytes that are not a header of ours, or a body over the limit */
-export function readHeader(bytes: Uint8Array, maxFrameBytes: number): Header {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
-  const length = view.getUint32(0, true);
-  const type = view.getUint8(4);
-  if (view.getUint8(5) !== MARK || !isFrameType(type)) {
-    const shown = Buffer.from(bytes.buffer, bytes.byteOffset, HEADER_BYTES).toString("latin1");
+export function readHeader(bytes: Uint8Array, maxFrameBytes: number, offset = 0): Header {
+  const length = getUint32(bytes, offset);
+  const type = bytes[offset + 4] ?? 0;
+  if (bytes[offset + 5] !== MARK || !isFrameType(type)) {
+    const shown = Buffer.from(bytes.buffer, bytes.byteOffset + offset, HEADER_BYTES).toString("latin1");
     throw new FlambeauError(
       "PROTOCOL_ERROR",
       `The worker's channel carried something that is not a frame: ${JSON.stringify(shown)}. Something in the worker wrote to file descriptor 3.`,
@@ -99,8 +111,8 @@ export function readHeader(bytes: Uint8Array, maxFrameBytes: number): Header {
   return {
     length,
     type,
-    lane: view.getUint16(6, true),
-    id: view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32,
+    lane: (bytes[offset + 6] ?? 0) | ((bytes[offset + 7] ?? 0) << 8),
+    id: getUint32(bytes, offset + 8) + getUint32(bytes, offset + 12) * 2 ** 32,
   };
 }
 

@@ -24,6 +24,14 @@ const PROBES: ReadonlySet<string> = new Set([
   "@@__IMMUTABLE_RECORD__@@",
 ]);
 
+/** What a proxy is made of: a function, so that it can be called. */
+interface Behind {
+  (): void;
+  recipe: Recipe;
+  options: CallOptions | undefined;
+  [inspect.custom]: typeof show;
+}
+
 interface Given {
   readonly args: readonly unknown[];
   readonly kwargs?: Readonly<Record<string, unknown>>;
@@ -38,7 +46,7 @@ export interface StubOwner {
 /** Makes every proxy of one owner. */
 export class Stubs {
   readonly #owner: StubOwner;
-  readonly #handler: ProxyHandler<(() => void) & Target>;
+  readonly #handler: ProxyHandler<Behind>;
   readonly #actions: Actions;
 
   constructor(owner: StubOwner) {
@@ -73,9 +81,12 @@ export class Stubs {
   }
 
   expression(recipe: Recipe, options?: CallOptions): object {
-    const target = Object.assign(() => {}, { recipe, options });
-    // console.log looks past the proxy, at the target. Configurable: otherwise the proxy would have to show it as its own.
-    Object.defineProperty(target, inspect.custom, { value: () => describe(recipe), configurable: true });
+    // One hidden class for all of them: three plain assignments, always in this order.
+    const target = (() => {}) as Behind;
+    target.recipe = recipe;
+    target.options = options;
+    // console.log looks past the proxy, at the target.
+    target[inspect.custom] = show;
     return new Proxy(target, this.#handler);
   }
 
@@ -214,6 +225,11 @@ export class Stubs {
       },
     });
   }
+}
+
+/** `this` is the proxy: node calls it on what it was given to show. */
+function show(this: { readonly [RECIPE]: Recipe }): string {
+  return describe(this[RECIPE]);
 }
 
 function stepOf(key: string): Step {

@@ -111,13 +111,29 @@ export class Transport {
 
   #receive(bytes: Uint8Array): void {
     try {
-      let at = 0;
+      let at = this.#takeWhole(bytes);
       while (at < bytes.length && !this.#ended)
         at = this.#header === undefined ? this.#takeHeader(bytes, at) : this.#takeBody(bytes, at);
     } catch (thrown) {
       this.#end(asFlambeauError(thrown));
       this.#stream.destroy();
     }
+  }
+
+  /** The frames that came in one piece, from the first byte on, which is how small ones come; returns where the rest begins. */
+  #takeWhole(bytes: Uint8Array): number {
+    let at = 0;
+    if (this.#header !== undefined || this.#headFilled > 0) return at;
+    while (bytes.length - at >= HEADER_BYTES && !this.#ended) {
+      const header = readHeader(bytes, this.#limits.maxFrameBytes, at);
+      const end = at + HEADER_BYTES + header.length;
+      if (header.type === FrameType.chunk || end > bytes.length) return at;
+      // Not `bytes.subarray`: of a Buffer that makes a Buffer, which takes ten times as long.
+      const body = new Uint8Array(bytes.buffer, bytes.byteOffset + at + HEADER_BYTES, header.length);
+      at = end;
+      this.#handlers.onFrame(header, body);
+    }
+    return at;
   }
 
   #takeHeader(bytes: Uint8Array, at: number): number {
