@@ -26,6 +26,7 @@ export const limits = {
   logRingBytes: 1024 * 1024,
   logLineBytes: 64 * 1024,
   outputTailMs: 40,
+  idleHoldMs: 5,
   cancelGraceMs: 10_000,
   shutdownGraceMs: 2_000,
   restartBackoffMs: [100, 500, 2_000, 8_000, 30_000],

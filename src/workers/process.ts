@@ -10,6 +10,8 @@ import { type LineLimits, Lines } from "./lines.ts";
 export interface ProcessLimits extends LineLimits {
   /** How long what it said last may take to arrive after the process itself is gone. */
   readonly outputTailMs: number;
+  /** How long the host still stays when nothing is open any more. */
+  readonly idleHoldMs: number;
 }
 
 export interface ProcessOptions {
@@ -40,11 +42,16 @@ export class PythonProcess implements AsyncDisposable {
   readonly exited: Promise<ProcessExit>;
   readonly #child: ChildProcess;
   readonly #reaper: ChildProcess;
+  readonly #idleHoldMs: number;
   #exit: ProcessExit | undefined;
+  #isWanted = true;
+  #isHeld = true;
+  #letGo: NodeJS.Timeout | undefined;
 
   private constructor(child: ChildProcess & { readonly pid: number }, options: ProcessOptions) {
     this.#child = child;
     this.pid = child.pid;
+    this.#idleHoldMs = options.limits.idleHoldMs;
     const [, stdout, stderr, channel] = child.stdio;
     this.stream = channel as Duplex;
     const out = new Lines(stdout as Readable, options.limits, (line) => options.onLine("stdout", line));
@@ -109,6 +116,19 @@ export class PythonProcess implements AsyncDisposable {
 
   /** While something is open the host stays; otherwise it may end by itself, and the worker follows. */
   hold(isHeld: boolean): void {
+    this.#isWanted = isHeld;
+    if (!isHeld) this.#letGo ??= setTimeout(() => this.#release(), this.#idleHoldMs);
+    else if (!this.#isHeld) this.#count(true);
+  }
+
+  /** Calls follow each other closely, so nothing is let go between two of them: that would cost as much as writing a frame. */
+  #release(): void {
+    this.#letGo = undefined;
+    if (!this.#isWanted) this.#count(false);
+  }
+
+  #count(isHeld: boolean): void {
+    this.#isHeld = isHeld;
     const [, stdout, stderr] = this.#child.stdio;
     for (const part of [this.#child, stdout, stderr, this.stream]) {
       const counted = part as { ref?(): void; unref?(): void } | null | undefined;
