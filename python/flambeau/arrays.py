@@ -102,7 +102,7 @@ def _own_bytes(dense: Any, *, shared: bool) -> bytes | memoryview:
     return memoryview((dense.copy() if shared else dense).reshape(-1)).cast("B")
 
 
-def to_numpy(dtype: str, shape: list[int] | None, data: bytearray) -> Any:
+def to_numpy(dtype: str, shape: list[int] | None, data: bytearray | memoryview) -> Any:
     """What the host sent as a typed array: a writable numpy array over the memory it arrived in; without numpy an `array.array`."""
     try:
         import numpy

@@ -225,7 +225,7 @@ class Channel:
         end = attachment.filled + length
         if end > attachment.length:
             raise ProtocolError(f"attachment {attachment_id} was declared with {attachment.length} bytes and has more")
-        self._reader.read_into(memoryview(attachment.data)[attachment.filled : end])
+        self._reader.read_into(attachment.data[attachment.filled : end])
         attachment.filled = end
         if end == attachment.length:
             del self._filling[attachment_id]

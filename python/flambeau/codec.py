@@ -6,6 +6,7 @@ Runs no user code and knows neither objects nor the wire: what needs either is l
 from __future__ import annotations
 
 import datetime
+import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class Blob:
 class Attachment:
     """Bytes that follow the message in chunks: filled by the I/O thread, complete before the message is delivered."""
 
-    __slots__ = ("data", "filled", "id", "length")
+    __slots__ = ("_memory", "filled", "id", "length")
 
     def __init__(self, attachment_id: int, length: int) -> None:
         if length > MAX_ATTACHMENT_BYTES:
@@ -133,7 +134,20 @@ class Attachment:
         self.id = attachment_id
         self.length = length
         self.filled = 0
-        self.data = bytearray(length)
+        # Not a bytearray: of this one, bytes are had without a copy.
+        self._memory = io.BytesIO()
+        if length:
+            self._memory.seek(length - 1)
+            self._memory.write(b"\0")
+
+    @property
+    def data(self) -> memoryview:
+        """Where the bytes are, and where they are put as they come."""
+        return self._memory.getbuffer()
+
+    def whole(self) -> bytes:
+        """All of it."""
+        return self._memory.getvalue()
 
 
 class Decoder:

@@ -27,7 +27,7 @@ class Resolver:
             File: lambda file: self.import_file(file.path),
             Function: make_function,
             Array: self._array,
-            Attachment: lambda attachment: bytes(attachment.data),
+            Attachment: lambda attachment: attachment.whole(),
             Build: lambda build: build.make(self.value(build.items)),
             list: lambda items: [self.value(item) for item in items],
             dict: lambda entries: {key: self.value(item) for key, item in entries.items()},

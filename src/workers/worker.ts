@@ -33,6 +33,9 @@ export interface WorkerOptions {
  */
 const PATIENT_THREADS = { OMP_WAIT_POLICY: "PASSIVE" } as const;
 
+/** Large blocks come in pages of 2 MiB where the kernel leaves that to programs (glibc 2.35): fresh memory is most of what bytes cost. */
+const LARGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } as const;
+
 export class Worker implements AsyncDisposable {
   readonly session: PythonSession;
   readonly hello: WorkerHello;
@@ -68,7 +71,7 @@ export class Worker implements AsyncDisposable {
     const session = options.session ?? new PythonSession();
     const process = await PythonProcess.start({
       python: options.python,
-      environment: { ...PATIENT_THREADS, ...options.environment },
+      environment: { ...PATIENT_THREADS, ...LARGE_PAGES, ...options.environment },
       limits,
       onLine: (source, line) => options.onLine?.(source, line),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
