@@ -25,7 +25,6 @@ export class PyCall implements ScopedCall, ResultTarget {
   readonly path: string;
   /** Holds the stack of the TypeScript line that made the call. */
   readonly trace: { readonly stack?: string } = {};
-  readonly outcome: Promise<Error | undefined>;
   /** Whatever the call names stays alive until its answer came. */
   held: readonly Recipe[] = [];
   /** Why it is being cancelled. */
@@ -33,20 +32,30 @@ export class PyCall implements ScopedCall, ResultTarget {
   #state: CallState = { kind: "pending" };
   #observed = false;
   #cancel: ((reason: unknown) => void) | undefined;
-  #settle: (error: Error | undefined) => void = () => {};
+  #listeners: ((outcome: CallOutcome) => void)[] = [];
 
   constructor(id: number, path: string, options: { stackFrames: number; cancel(reason: unknown): void }) {
     this.id = id;
     this.path = path;
     this.#cancel = options.cancel;
-    this.outcome = new Promise((resolve) => {
-      this.#settle = resolve;
-    });
     // The bridge's own frames are cut from what is shown, so more are taken than V8 keeps by itself.
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = Math.max(stackTraceLimit, options.stackFrames);
     Error.captureStackTrace(this.trace, PyCall);
     Error.stackTraceLimit = stackTraceLimit;
+  }
+
+  /** Never rejects: resolves with the failure, or undefined. */
+  get outcome(): Promise<Error | undefined> {
+    return new Promise((resolve) => {
+      this.whenSettled((outcome) => resolve(outcome.kind === "failed" ? outcome.error : undefined));
+    });
+  }
+
+  /** Calls `listener` once it is settled: at once if it is. It must not throw. */
+  whenSettled(listener: (outcome: CallOutcome) => void): void {
+    if (this.#state.kind === "pending") this.#listeners.push(listener);
+    else listener(this.#state);
   }
 
   get state(): CallState {
@@ -79,19 +88,18 @@ export class PyCall implements ScopedCall, ResultTarget {
     this.#state = outcome;
     this.held = [];
     this.#cancel = undefined;
-    this.#settle(outcome.kind === "failed" ? outcome.error : undefined);
+    for (const listener of this.#listeners.splice(0)) listener(outcome);
   }
 
-  /** The value, or the handle of what stayed in Python. */
-  async result(): Promise<unknown> {
+  /** The value, or what `wrap` makes of the handle of what stayed in Python. */
+  result(wrap: (handle: Handle) => unknown = (handle) => handle): Promise<unknown> {
     this.#observed = true;
-    const error = await this.outcome;
-    if (error !== undefined) throw error;
-    return this.#state.kind === "value"
-      ? this.#state.value
-      : this.#state.kind === "ref"
-        ? this.#state.handle
-        : undefined;
+    return new Promise((resolve, reject) => {
+      this.whenSettled((outcome) => {
+        if (outcome.kind === "failed") reject(outcome.error);
+        else resolve(outcome.kind === "ref" ? wrap(outcome.handle) : outcome.value);
+      });
+    });
   }
 }
 
@@ -103,11 +111,11 @@ export function limitCall(call: PyCall, { signal, timeoutMs }: CallOptions = {})
   if (signal) {
     const abort = (): void => call.cancel(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
-    void call.outcome.then(() => signal.removeEventListener("abort", abort));
+    call.whenSettled(() => signal.removeEventListener("abort", abort));
   }
   if (timeoutMs === undefined || timeoutMs > MAX_TIMER_MS) return;
   const late = (): void =>
     call.cancel(new FlambeauError("TIMEOUT", `${call.path} took longer than ${timeoutMs} ms and was stopped`));
   const timer = setTimeout(late, timeoutMs);
-  void call.outcome.then(() => clearTimeout(timer));
+  call.whenSettled(() => clearTimeout(timer));
 }

@@ -189,7 +189,7 @@ export class Channel {
     call.reason = reason ?? "cancelled";
     this.#send(FrameType.cancel, call.id, this.#encoder.message(null));
     const timer = setTimeout(() => this.#options.onStuck?.(call), this.#options.limits.cancelGraceMs);
-    void call.outcome.then(() => clearTimeout(timer));
+    call.whenSettled(() => clearTimeout(timer));
   }
 
   /** Tells the owner when the first thing becomes open and when the last one is answered. */

@@ -10,6 +10,8 @@ export interface ScopedCall {
   /** Never rejects: resolves with the failure, or undefined. */
   readonly outcome: Promise<Error | undefined>;
   cancel(reason?: unknown): void;
+  /** Calls `listener` once it is settled: at once if it is. */
+  whenSettled(listener: (outcome: { readonly kind: string; readonly error?: Error }) => void): void;
 }
 
 interface Failed {
@@ -45,11 +47,11 @@ export class CallScope {
 
   add(call: ScopedCall, { stops = true }: { stops?: boolean } = {}): void {
     this.#open.add(call);
-    if (stops) this.#stoppable.add(call);
-    void call.outcome.then((error) => {
+    if (stops && this.#signal !== undefined) this.#stoppable.add(call);
+    call.whenSettled((outcome) => {
       this.#open.delete(call);
-      this.#stoppable.delete(call);
-      if (error !== undefined && !call.observed) this.#unseen({ call, error });
+      if (stops) this.#stoppable.delete(call);
+      if (outcome.error !== undefined && !call.observed) this.#unseen({ call, error: outcome.error });
     });
   }
 

@@ -4,7 +4,7 @@ import { inspect } from "node:util";
 import type { CallOptions, PyCall } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import { describe } from "./describe.ts";
-import { Handle } from "./handles.ts";
+import type { Handle } from "./handles.ts";
 import { iterate } from "./iterate.ts";
 import { type Actions, handleOf, ownName, type Target } from "./own-names.ts";
 import type { Op } from "./protocol.ts";
@@ -91,12 +91,14 @@ export class Stubs {
   }
 
   /** The value of an expression: a scalar itself, anything else as a settled proxy. */
-  async settle(target: Target): Promise<unknown> {
+  settle(target: Target): Promise<unknown> {
     const { recipe } = target;
-    if (recipe.kind === "ref") return this.ref(recipe.handle as Handle);
+    if (recipe.kind === "ref") return Promise.resolve(this.ref(recipe.handle as Handle));
     if (recipe.kind !== "result") return this.#request("get", target, [], []);
-    return this.#settled(await (recipe.call as PyCall).result());
+    return (recipe.call as PyCall).result(this.#wrap);
   }
+
+  readonly #wrap = (handle: Handle): object => this.ref(handle);
 
   #get(target: Target, key: string | symbol): unknown {
     if (key === RECIPE) return target.recipe;
@@ -142,12 +144,8 @@ export class Stubs {
     };
   }
 
-  #settled(value: unknown): unknown {
-    return value instanceof Handle ? this.ref(value) : value;
-  }
-
   async #request(op: Op, target: Target, steps: readonly Step[], args: readonly unknown[]): Promise<unknown> {
-    return this.#settled(await this.#issue(op, target, steps, { args }).result());
+    return this.#issue(op, target, steps, { args }).result(this.#wrap);
   }
 
   #issue(op: Op, { recipe, options }: Target, more: readonly Step[], given: Given): PyCall {

@@ -43,6 +43,10 @@ class OpenCall implements ScopedCall {
     });
   }
 
+  whenSettled(listener: (outcome: { kind: string; error?: Error }) => void): void {
+    void this.outcome.then((error) => listener(error === undefined ? { kind: "value" } : { kind: "failed", error }));
+  }
+
   cancel(): void {
     this.cancels++;
   }
