@@ -1,0 +1,111 @@
+// Loops over objects of a real Python, and blocks inside of its context managers.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { failureOf } from "../support/errors.ts";
+import { startWorker, type TestWorker } from "../support/worker.ts";
+
+let running: TestWorker;
+let py: Python;
+let subject: PyExpr;
+
+beforeAll(async () => {
+  running = await startWorker();
+  ({ py, subject } = running);
+});
+
+afterAll(() => running[Symbol.asyncDispose]());
+
+describe("iteration", () => {
+  test("gives values and settled objects, of sequences, generators and dicts", async () => {
+    const seen: unknown[] = [];
+    for await (const item of py.expr`[1, 'a', None]`) seen.push(item);
+    for await (const key of await py.expr`{'k': 1}`) seen.push(key);
+    for await (const item of py.expr`([n] for n in range(2))`) seen.push((item as PyRef).$type);
+    expect(seen).toEqual([1, "a", null, "k", "list", "list"]);
+  });
+
+  test("left early closes the generator before the loop's statement completes", async () => {
+    const generators = await subject.Generators();
+    for await (const number of generators.count(1_000_000)) if ((number as unknown) === 2) break;
+    expect(await generators.events.$value()).toEqual(["yield 0", "yield 1", "yield 2", "finally"]);
+    const thrown = await failureOf(
+      (async () => {
+        for await (const number of generators.count(5)) throw new Error(`body at ${String(number)}`);
+      })(),
+    );
+    expect(thrown.message).toBe("body at 0");
+    expect(await generators.events[-1]).toBe("finally");
+  });
+
+  test("an exception in a generator comes out of the loop with its traceback", async () => {
+    const generators = await subject.Generators();
+    const seen: unknown[] = [];
+    const error = await failureOf(
+      (async () => {
+        for await (const number of generators.count(5, 2)) seen.push(number);
+      })(),
+    );
+    expect(seen).toEqual([0, 1]);
+    expect(error).toMatchObject({ pythonType: "ValueError", traceback: expect.stringContaining("in count") });
+    expect(running.unseen.map(({ message }) => message)).not.toContain("ValueError: no 2");
+  });
+
+  test("a generator that is held can be used on after a loop has left it, and by two at once", async () => {
+    const iterator = await py.expr`iter(range(10))`;
+    const seen: unknown[] = [];
+    for await (const number of iterator) if (seen.push(number) === 2) break;
+    const one = iterator[Symbol.asyncIterator]();
+    const two = iterator[Symbol.asyncIterator]();
+    for (const { value } of [await one.next(), await two.next(), await one.next()]) seen.push(value);
+    expect(seen).toEqual([0, 1, 2, 3, 4]);
+    expect(iterator.$released).toBe(false);
+  });
+
+  test("what is no iterable says so once", async () => {
+    const before = running.unseen.length;
+    const error = await failureOf(
+      (async () => {
+        for await (const _ of py.expr`5`) throw new TypeError("unreachable");
+      })(),
+    );
+    expect(error).toMatchObject({ pythonType: "TypeError", message: expect.stringContaining("not iterable") });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(running.unseen.length).toBe(before);
+  });
+});
+
+describe("context managers", () => {
+  test("are entered and left around the body, innermost first", async () => {
+    const [outer, inner] = [await subject.Manager(), await subject.Manager()];
+    const result = await py.with(outer, async () =>
+      py.with(inner, async (value) => [value === inner, await inner.events.$value()]),
+    );
+    expect(result).toEqual([true, ["enter"]]);
+    expect(await outer.events.$value()).toEqual(["enter", "exit"]);
+  });
+
+  test("see the body's error; without their leave it comes through, with it nothing does", async () => {
+    const strict = await subject.Manager();
+    const mistake = new RangeError("too far");
+    expect(await failureOf(py.with(strict, async () => Promise.reject(mistake)))).toBe(mistake);
+    expect(await strict.events.$value()).toEqual(["enter", "exit RangeError: too far"]);
+    const lenient = await subject.Manager(true);
+    expect(await py.with(lenient, async () => Promise.reject(mistake))).toBeUndefined();
+    expect(await failureOf(py.with(py.expr`5`, async () => 1))).toMatchObject({ message: expect.any(String) });
+  });
+
+  test("are left even when the request was cancelled inside of the body", async () => {
+    const manager = await subject.Manager();
+    const controller = new AbortController();
+    const { scopes } = running.worker.channel;
+    const scope = scopes.create(controller.signal);
+    const work = scopes.run(scope, () =>
+      py.with(manager, async () => {
+        controller.abort();
+        await subject.echo(1);
+      }),
+    );
+    expect(await failureOf(work)).toMatchObject({ code: "CANCELLED" });
+    expect(await manager.events[-1]).toContain("exit AbortError");
+  });
+});
