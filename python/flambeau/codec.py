@@ -269,6 +269,9 @@ class Encoder:
         """Bytes as they travel: inside the message when small, else set aside as an attachment."""
         if len(data) <= INLINE_BYTES:
             return data if isinstance(data, bytes) else bytes(data)
+        total = len(data) + sum(len(sent) for _, sent in self.attachments)
+        if total > MAX_ATTACHMENT_BYTES:
+            raise NotSendable(f"{total} bytes in one result; {MAX_ATTACHMENT_BYTES} may follow one message: fetch it in parts")
         attachment_id = self._next_id()
         self.attachments.append((attachment_id, memoryview(data)))
         return ExtType(ATTACH, pack([attachment_id, len(data)]))
