@@ -51,6 +51,7 @@ function createPython(owner: PythonSession): Python {
       values("tensor").$call([array, shape === undefined ? null : [...shape]], options as Record<string, PyArg>),
     expr: (source, ...given) =>
       values("evaluate").$call([source.reduce((text, part, i) => `${text}_${i - 1}${part}`), ...given]),
+    object: (methods) => values("make_object").$call([methods]),
     with: (manager, body) => runWith(manager, body),
     flush: () => owner.channel.scopes.current.settle(),
   } as Python;

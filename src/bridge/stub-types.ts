@@ -56,13 +56,13 @@ export interface PyCore {
   $opts(options: PyCallOptions): PyExpr;
   /**
    * A deep copy as plain data; with a schema, checked by it.
-   * @throws PyError with the path of what cannot be copied
+   * @throws FlambeauError NOT_SENDABLE with the path of what cannot be copied
    */
   $value(): Promise<unknown>;
   $value<S extends { parse(value: unknown): unknown }>(schema: S): Promise<ReturnType<S["parse"]>>;
   /**
    * A tensor or array as one typed array in C order.
-   * @throws PyError when its elements are of another type; convert it in Python first (`.float()`)
+   * @throws FlambeauError NOT_SENDABLE when its elements are of another type; convert it in Python first (`.float()`)
    */
   $array<A extends TypedArrayConstructor>(as: A): Promise<InstanceType<A>>;
   /** What `repr()` says. */
@@ -173,6 +173,8 @@ export interface Python {
   tensor(data: ArrayBufferView, shape?: readonly number[], options?: { device?: string; dtype?: PyLike }): PyExpr;
   /** A Python expression with values in it: py.expr`${x}[:, None] * 2`. */
   expr(source: TemplateStringsArray, ...values: PyArg[]): PyExpr;
+  /** A Python object whose methods, also special ones such as `__call__`, are these functions: streamers, criteria, callbacks. */
+  object(methods: Readonly<Record<string, PyCallback>>): PyExpr;
   /** Enters a context manager, runs the body, leaves it; the manager sees the body's error and may swallow it. */
   with<R>(manager: PyLike, body: (value: PyRef) => Promise<R>): Promise<R>;
   /** Waits for everything that was sent and not awaited; throws its first failure. */

@@ -74,6 +74,15 @@ describe("numbers in bulk", () => {
     expect(await failureOf(py.expr`[1, 2]`.$array(Float32Array))).toMatchObject({ code: "NOT_SENDABLE" });
   });
 
+  test("more bytes than may follow one message fail their own call and not the channel", async () => {
+    // Never touched, so it takes no memory.
+    expect(await failureOf(py.expr`[bytes(1 << 30)] * 5`.$value())).toMatchObject({
+      code: "NOT_SENDABLE",
+      message: expect.stringContaining("fetch it in parts"),
+    });
+    expect(await subject.echo("still here")).toBe("still here");
+  });
+
   test("two results of 64 MiB under way keep no ping waiting", async () => {
     const results = Promise.all([py.expr`bytes(64 << 20)`, py.expr`bytes(64 << 20)`]);
     let isDone = false;

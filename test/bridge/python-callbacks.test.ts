@@ -88,6 +88,19 @@ describe("a function that Python calls", () => {
     expect(error).toMatchObject({ pythonType: "KeyError" });
   });
 
+  test("may be a method of an object, also a special one", async () => {
+    const put: unknown[] = [];
+    const streamer = py.object({
+      put: (value: unknown) => void put.push(value),
+      __call__: (a: number) => a + 1,
+      __len__: () => 3,
+    });
+    await streamer.put("token");
+    expect(put).toEqual(["token"]);
+    expect(await streamer(1)).toBe(2);
+    expect(await py.import("builtins").len(streamer)).toBe(3);
+  });
+
   test("whose request has ended says so to Python", async () => {
     const { scopes } = running.worker.channel;
     const scope = scopes.create();
