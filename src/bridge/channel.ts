@@ -48,8 +48,9 @@ export class Channel {
     const { limits } = options;
     this.scopes = new Scopes((error) => options.onUnseen?.(error));
     this.handles = new Handles((pairs) => this.#send(FrameType.release, 0, this.#encoder.message(pairs)), {
-      ms: limits.releaseBatchMs,
-      count: limits.releaseBatchCount,
+      batchMs: limits.releaseBatchMs,
+      batchCount: limits.releaseBatchCount,
+      isBusy: () => this.#calls.size > 0,
     });
     this.#callbacks = new Callbacks({
       scopes: this.scopes,
@@ -197,6 +198,7 @@ export class Channel {
     const isBusy = this.#calls.size + this.#questions.size > 0;
     if (isBusy === this.#isBusy) return;
     this.#isBusy = isBusy;
+    if (!isBusy) this.handles.idle();
     this.#options.onBusy?.(isBusy);
   }
 

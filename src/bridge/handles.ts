@@ -42,13 +42,21 @@ export class Handles {
     // A newer handle of the same object may have taken over what is owed.
     if (this.#entries.get(entry.id) === entry && entry.handle.deref() === undefined) this.#giveBack(entry);
   });
+  readonly #isBusy: () => boolean;
   #batch: [number, number][] = [];
+  /** The batch holds an object, not just ids of answers that were values. */
+  #isUrgent = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(release: (pairs: readonly (readonly [number, number])[]) => void, batch: { ms: number; count: number }) {
+  /** `isBusy`: calls are open. */
+  constructor(
+    release: (pairs: readonly (readonly [number, number])[]) => void,
+    options: { readonly batchMs: number; readonly batchCount: number; isBusy(): boolean },
+  ) {
     this.#release = release;
-    this.#batchMs = batch.ms;
-    this.#batchCount = batch.count;
+    this.#batchMs = options.batchMs;
+    this.#batchCount = options.batchCount;
+    this.#isBusy = () => options.isBusy();
   }
 
   get size(): number {
@@ -94,9 +102,15 @@ export class Handles {
     this.#queue(callId, 1);
   }
 
+  /** No call is open any more. */
+  idle(): void {
+    if (this.#batch.length > 0) this.#soon();
+  }
+
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#isUrgent = false;
     if (this.#batch.length > 0) this.#release(this.#batch.splice(0));
   }
 
@@ -119,12 +133,26 @@ export class Handles {
 
   #giveBack(entry: Entry): void {
     this.#entries.delete(entry.id);
+    this.#isUrgent = true;
     this.#queue(entry.id, entry.owed);
   }
 
   #queue(id: number, count: number): void {
     this.#batch.push([id, count]);
     if (this.#batch.length >= this.#batchCount) return this.flush();
-    this.#timer ??= setTimeout(() => this.flush(), this.#batchMs).unref();
+    this.#soon();
+  }
+
+  #soon(): void {
+    this.#timer ??= setTimeout(() => this.#due(), this.#batchMs).unref();
+  }
+
+  /**
+   * Ids of values take no memory, so they wait while calls are open: a frame written to a worker that has just died would close
+   * the channel, and with it answers that are here already and not yet read.
+   */
+  #due(): void {
+    this.#timer = undefined;
+    if (this.#isUrgent || !this.#isBusy()) this.flush();
   }
 }

@@ -71,7 +71,8 @@ export class PythonProcess implements AsyncDisposable {
         this.#reaper.stdin?.end("done\n");
         // Answers that it gave before its end may still be on their way as well.
         const said = [out.ended, err.ended, closed(this.stream)];
-        void settled(said, options.limits.outputTailMs).then(() => {
+        void settled(said, options.limits.outputTailMs).then(async () => {
+          await drained(this.stream);
           for (const stream of [stdout, stderr]) stream?.destroy();
           this.#exit = { code, signal, stderrTail: err.tail };
           resolve(this.#exit);
@@ -178,6 +179,14 @@ async function settled(promises: readonly Promise<void>[], timeoutMs: number): P
   });
   await Promise.race([Promise.all(promises), late]);
   clearTimeout(timer);
+}
+
+/** On a busy host the time may be up before anything was read: goes on until a whole turn of the loop has brought nothing more. */
+async function drained(stream: Duplex & { readonly bytesRead?: number }): Promise<void> {
+  for (let before = -1; !stream.destroyed && stream.bytesRead !== before; ) {
+    before = stream.bytesRead ?? -1;
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 function hasPid(child: ChildProcess): child is ChildProcess & { readonly pid: number } {

@@ -152,6 +152,30 @@ describe("calls", () => {
     expect((await peer.expect(FrameType.release)).body).toHaveLength(3);
   });
 
+  test("ids of values wait while calls are open, objects that are given back do not", async () => {
+    const { peer, py } = await connected();
+    const [value, object] = [py.import("a").value(), py.import("a").object()];
+    py.import("a")
+      .open()
+      .catch(() => {});
+    const [one, two] = [await peer.expect(FrameType.call), await peer.expect(FrameType.call)];
+    await peer.expect(FrameType.call);
+    peer.send(FrameType.result, one.id, 1);
+    peer.send(FrameType.result, two.id, handle(two.id));
+    const [, live] = await Promise.all([value, object]);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    // Nothing has left in between.
+    py.import("a")
+      .next()
+      .catch(() => {});
+    await peer.expect(FrameType.call);
+    live[Symbol.dispose]();
+    expect((await peer.expect(FrameType.release)).body).toEqual([
+      [one.id, 1],
+      [two.id, 1],
+    ]);
+  });
+
   test("a result whose bytes follow is delivered when they are whole, later ones before it", async () => {
     const { peer, py } = await connected();
     const [slow, fast] = [py.import("a").bytes(), py.import("a").number()];
