@@ -6,7 +6,7 @@ import array
 import sys
 from typing import Any
 
-from flambeau.codec import Array, Blob, NotSendable
+from flambeau.placeholders import Array, Blob, NotSendable
 from flambeau.protocol import INLINE_BYTES
 
 # What JavaScript has a typed array for; the names are numpy's.

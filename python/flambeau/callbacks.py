@@ -12,10 +12,11 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from flambeau.codec import Encoder, Function, Handle
+from flambeau.codec import Encoder
 from flambeau.frames import FrameWriter
 from flambeau.interrupts import Gate
 from flambeau.objects import BY_VALUE, Objects, describe
+from flambeau.placeholders import Function, Handle
 from flambeau.protocol import FUNCTION_WAITS, INVOKE, Return
 
 HostFunction = Callable[..., Any]

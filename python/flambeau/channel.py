@@ -16,11 +16,12 @@ from typing import Any
 
 from flambeau import protocol
 from flambeau.callbacks import Callbacks
-from flambeau.codec import Attachment, Decoder, Encoder
+from flambeau.codec import Decoder, Encoder
 from flambeau.frames import FrameReader, FrameWriter, WireClosed
 from flambeau.interrupts import Gate
 from flambeau.jobs import Inbox, Job, Running
 from flambeau.objects import Failed, Objects
+from flambeau.placeholders import Attachment
 from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
 from flambeau.stdio import complain
 

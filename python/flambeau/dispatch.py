@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flambeau.callbacks import Callbacks
-from flambeau.codec import Encoder, Handle
+from flambeau.codec import Encoder
 from flambeau.context import Context
 from flambeau.frames import FrameWriter, WireClosed
 from flambeau.interrupts import CallCancelled, Gate
@@ -17,6 +17,7 @@ from flambeau.jobs import Inbox, Item, Job, Running
 from flambeau.objects import BY_VALUE, Failed, FailedLink, Objects, describe
 from flambeau.operations import ByValue, carry_out
 from flambeau.operations import Item as NextItem
+from flambeau.placeholders import Handle
 from flambeau.protocol import FAILURE, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
 from flambeau.resolve import Resolver
 

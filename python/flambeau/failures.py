@@ -13,10 +13,10 @@ from typing import Any
 
 from flambeau import hints
 from flambeau.callbacks import HostError
-from flambeau.codec import NotSendable
 from flambeau.interrupts import CallCancelled
 from flambeau.objects import Objects, StaleReference, type_name
 from flambeau.operations import UnknownOperation
+from flambeau.placeholders import NotSendable
 from flambeau.protocol import CAUSE_DEPTH, MESSAGE_BYTES, TRACEBACK_LINES, Call, ProtocolError
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep

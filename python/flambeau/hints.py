@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flambeau.codec import Module, PathOf
+from flambeau.placeholders import Module, PathOf
 from flambeau.protocol import Call
 
 PACKAGE_OF = {

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flambeau.arrays import is_ndarray, is_tensor, loaded, to_wire, widened
-from flambeau.codec import Blob, Members, NotSendable, Pairs
 from flambeau.objects import type_name
+from flambeau.placeholders import Blob, Members, NotSendable, Pairs
 from flambeau.protocol import INLINE_BYTES, MAX_DEPTH, MAX_ITEMS
 
 SCALARS = frozenset({type(None), bool, int, float, str})

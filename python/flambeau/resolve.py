@@ -8,8 +8,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from flambeau.codec import Array, Attachment, Build, File, Function, Module, PathOf, Ref
 from flambeau.objects import Objects
+from flambeau.placeholders import Array, Attachment, Build, File, Function, Module, PathOf, Ref
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from flambeau import codec, packing, protocol, purepack
+from flambeau import codec, packing, placeholders, protocol, purepack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_values import VECTORS, comparable, from_json
@@ -43,7 +43,7 @@ def test_every_value_of_the_wire_table_is_read(row, either_msgpack):
 def test_every_value_that_a_worker_sends_is_written_to_the_byte(row, either_msgpack):
     value = from_json(row["value"])
     if type(value) is dict and not all(type(key) is str for key in value):
-        value = codec.Pairs([[key, item] for key, item in value.items()])
+        value = placeholders.Pairs([[key, item] for key, item in value.items()])
     assert encode(value).hex() == row["hex"]
 
 
@@ -70,7 +70,7 @@ def test_a_frame_beyond_the_limit_is_refused_before_anything_is_allocated():
 def test_large_bytes_are_set_aside_and_small_ones_are_not():
     encoder = codec.Encoder(itertools.count(5).__next__)
     small, large = b"s" * protocol.INLINE_BYTES, b"l" * (protocol.INLINE_BYTES + 1)
-    decoded = codec.Decoder().decode(encoder.encode([codec.Blob(small), codec.Blob(large)]))
+    decoded = codec.Decoder().decode(encoder.encode([placeholders.Blob(small), placeholders.Blob(large)]))
     assert decoded[0] == small
     assert (decoded[1].id, decoded[1].length) == (5, len(large))
     assert [(name, bytes(data)) for name, data in encoder.attachments] == [(5, large)]
@@ -81,7 +81,7 @@ def test_containers_wait_only_when_something_in_them_has_to():
     assert decoder.decode(encode((1, (2,)))) == (1, (2,))
     assert decoder.placeholders == 0
     nested = msgpack.packb(msgpack.ExtType(codec.TUPLE, msgpack.packb([1, msgpack.ExtType(codec.REF, msgpack.packb(4))])))
-    assert type(decoder.decode(nested)) is codec.Build
+    assert type(decoder.decode(nested)) is placeholders.Build
     assert decoder.refs == [4]
 
 

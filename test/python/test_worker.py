@@ -8,12 +8,12 @@ import struct
 
 import msgpack
 import pytest
-from flambeau import codec, protocol
+from flambeau import codec, placeholders, protocol
 from worker_host import HostSide, Worker
 
 
 def data_of(value):
-    return bytes(value.data) if isinstance(value, codec.Attachment) else value
+    return bytes(value.data) if isinstance(value, placeholders.Attachment) else value
 
 
 # Values to the host

@@ -6,7 +6,7 @@ import struct
 import time
 
 import pytest
-from flambeau import codec, protocol
+from flambeau import placeholders, protocol
 from worker_host import PYTHON_FOLDER, HostSide, Worker
 
 MODEL = PYTHON_FOLDER / "models" / "tiny-sdxl"
@@ -23,7 +23,7 @@ def array_of(worker, source, dtype=None):
     asked = worker.send_call("array", HostSide.ref(call), [], [dtype])
     worker.answer(call)
     array = worker.answer(asked)
-    return array.dtype, array.shape, bytes(array.data.data if isinstance(array.data, codec.Attachment) else array.data)
+    return array.dtype, array.shape, bytes(array.data.data if isinstance(array.data, placeholders.Attachment) else array.data)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import datetime
 import struct
 
 import pytest
-from flambeau import codec
+from flambeau import placeholders
 from worker_host import HostSide
 
 
@@ -19,7 +19,7 @@ def value_of(worker, source, *values):
 
 
 def numbers(array):
-    data = array.data.data if isinstance(array.data, codec.Attachment) else array.data
+    data = array.data.data if isinstance(array.data, placeholders.Attachment) else array.data
     form = {"float32": "f", "float64": "d", "int64": "q", "int32": "i", "uint8": "B", "bool": "?", "uint16": "H"}[array.dtype]
     return array.dtype, array.shape, list(struct.unpack(f"<{len(data) // struct.calcsize(form)}{form}", data))
 

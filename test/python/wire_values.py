@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flambeau import codec
+from flambeau import placeholders
 
 VECTORS = json.loads((Path(__file__).resolve().parents[1] / "wire" / "vectors.json").read_text())
 
@@ -32,14 +32,14 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "complex": lambda parts: complex(float(parts[0]), float(parts[1])),
     "slice": lambda parts: slice(*_list(parts)),
     "ellipsis": lambda _: ...,
-    "ref": codec.Ref,
-    "module": codec.Module,
-    "file": codec.File,
-    "path": lambda parts: codec.PathOf(from_json(parts[0]), _list(parts[1])),
-    "function": lambda parts: codec.Function(*parts),
-    "handle": lambda parts: codec.Handle(*parts),
-    "array": lambda parts: codec.Array(parts[0], parts[1], from_json(parts[2])),
-    "attachment": lambda parts: codec.Attachment(*parts),
+    "ref": placeholders.Ref,
+    "module": placeholders.Module,
+    "file": placeholders.File,
+    "path": lambda parts: placeholders.PathOf(from_json(parts[0]), _list(parts[1])),
+    "function": lambda parts: placeholders.Function(*parts),
+    "handle": lambda parts: placeholders.Handle(*parts),
+    "array": lambda parts: placeholders.Array(parts[0], parts[1], from_json(parts[2])),
+    "attachment": lambda parts: placeholders.Attachment(*parts),
     **{name: kind.fromisoformat for name, kind in DATES.items()},
 }
 
@@ -68,13 +68,13 @@ def _sorted(items: Any) -> list[Any]:
 
 
 PARTS: dict[type, Callable[[Any], Any]] = {
-    codec.Build: lambda build: comparable(build.make(build.items)),
+    placeholders.Build: lambda build: comparable(build.make(build.items)),
     list: _each,
     tuple: _each,
     set: _sorted,
     frozenset: _sorted,
     dict: lambda entries: [_each(pair) for pair in entries.items()],
-    codec.Attachment: lambda attachment: (attachment.id, attachment.length),
-    codec.Array: lambda array: (array.dtype, array.shape, comparable(array.data)),
-    codec.PathOf: lambda path: _each((path.target, path.steps)),
+    placeholders.Attachment: lambda attachment: (attachment.id, attachment.length),
+    placeholders.Array: lambda array: (array.dtype, array.shape, comparable(array.data)),
+    placeholders.PathOf: lambda path: _each((path.target, path.steps)),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-from flambeau import codec, protocol
+from flambeau import codec, placeholders, protocol
 
 PYTHON_FOLDER = Path(__file__).resolve().parents[2] / "python"
 WAIT_S = 60.0
@@ -65,8 +65,8 @@ class Worker:
         self.functions: dict[int, Callable[..., Any]] = {}
         self.frames: list[tuple[int, int, Any]] = []
         self.events: list[tuple[int, dict[str, Any]]] = []
-        self._attachments: dict[int, codec.Attachment] = {}
-        self._held: list[tuple[int, int, Any, list[codec.Attachment]]] = []
+        self._attachments: dict[int, placeholders.Attachment] = {}
+        self._held: list[tuple[int, int, Any, list[placeholders.Attachment]]] = []
         self._arrived = threading.Condition()
         self._send_lock = threading.Lock()
         self.ended = False
