@@ -102,6 +102,7 @@ describe("values that travel", () => {
     ["a hole in an array is None", new Array(2), [null, null]],
     ["a tuple is an array here", new PyTuple([1, new PyTuple(["a"])]), [1, ["a"]]],
     ["a float that is whole", new PyFloat(5), 5],
+    ["a zero below zero", [-0, new PyFloat(-0)], [-0, -0]],
     ["a dict with text keys", new PyDict([["a", 1]]), { a: 1 }],
     ["a map with text keys", new Map([["a", 1]]), { a: 1 }],
     [
