@@ -34,7 +34,7 @@ export interface PainterOptions {
 const MODEL = inRoot("python/models/tiny-sdxl");
 const SAID_CHARACTERS = 4000;
 /** What our worker sets for itself: what differs must be the way there, and not how threads wait. */
-const THREADS = { OMP_WAIT_POLICY: "PASSIVE" };
+const THREADS = { GOMP_SPINCOUNT: "10000" };
 
 /** Through `createHost` and `submit`, as `serve` does: queue, request, pixels over the bridge, sharp, file store. */
 export async function ourPainter({ python, isOptimized, scratch }: PainterOptions): Promise<Painter> {
