@@ -3,7 +3,7 @@ import { App, endpoint, type Py } from "flambeau";
 import { Image, optimize, tinySdxl } from "flambeau/toolkit";
 import { z } from "zod";
 
-// The bundled SDXL (ten megabytes) unless another is named: MODEL=stabilityai/stable-diffusion-xl-base-1.0
+// The bundled SDXL (eleven megabytes) unless another is named: MODEL=stabilityai/stable-diffusion-xl-base-1.0
 const model = process.env["MODEL"] ?? tinySdxl();
 
 const Input = z.object({

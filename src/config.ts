@@ -23,7 +23,6 @@ export const limits = {
   callSiteFrames: 16,
   // workers: processes
   stderrTailLines: 40,
-  logRingBytes: 1024 * 1024,
   logLineBytes: 64 * 1024,
   outputTailMs: 40,
   idleHoldMs: 5,
