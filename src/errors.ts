@@ -85,6 +85,8 @@ export interface PyErrorFields {
   readonly traceback: string;
   /** The expression that failed as written in TypeScript, e.g. `diffusers.AutoPipeline.from_pretrained()`. */
   readonly callPath: string;
+  /** Members of an exception group. */
+  readonly errors?: readonly Error[];
 }
 
 /** Python raised. `stack` holds the TypeScript call site, then Python's traceback. */
@@ -93,6 +95,8 @@ export class PyError extends FlambeauError {
   readonly pythonType: string;
   readonly traceback: string;
   readonly callPath: string;
+  /** Members of an exception group, the first sixteen; empty for any other exception. */
+  readonly errors: readonly Error[];
   readonly #mro: readonly string[];
 
   constructor(fields: PyErrorFields, options: { cause?: unknown; code?: "PYTHON_RAISED" | "OUT_OF_MEMORY" } = {}) {
@@ -100,6 +104,7 @@ export class PyError extends FlambeauError {
     this.pythonType = fields.pythonType;
     this.traceback = fields.traceback;
     this.callPath = fields.callPath;
+    this.errors = fields.errors ?? [];
     this.#mro = fields.mro;
   }
 

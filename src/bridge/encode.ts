@@ -10,6 +10,7 @@ import {
   dtypeOf,
   isPlainObject,
   PyDict,
+  PyEllipsis,
   PyFloat,
   PySlice,
   PyTuple,
@@ -120,6 +121,7 @@ export class Encoder {
     if (value instanceof PyTuple) return this.#writer.extension(Ext.tuple, () => this.#sequence(value, value.items));
     if (value instanceof PyDict) return this.#entries(value, value.entries);
     if (value instanceof PySlice) return this.#writer.extension(Ext.slice, () => this.#sequence(value, value.parts));
+    if (value instanceof PyEllipsis) return this.#writer.extension(Ext.ellipsis, () => {});
     if (isPlainObject(value) || Object.getPrototypeOf(value) === null) {
       return this.#entries(
         value,

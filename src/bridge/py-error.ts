@@ -87,9 +87,9 @@ function convert(failure: Failure, site: CallSite, thrownBy: (callbackId: number
     message,
     traceback: failure.traceback,
     callPath: site.path,
+    errors: (failure.errors ?? []).map((member) => convert(member, site, thrownBy)),
   };
-  const cause = causeOf(failure, site, thrownBy);
-  const options = cause === undefined ? {} : { cause };
+  const options = failure.cause ? { cause: convert(failure.cause, site, thrownBy) } : {};
   if (own !== undefined) return withSite(new FlambeauError(own, message, options), site, "");
   if (failure.code === "MODEL_UNREACHABLE") {
     const python = withSite(new PyError(fields, options), site, failure.traceback);
@@ -99,18 +99,6 @@ function convert(failure: Failure, site: CallSite, thrownBy: (callbackId: number
   const error =
     failure.code === "OUT_OF_MEMORY" ? new PyOutOfMemoryError(fields, live, options) : new PyError(fields, options);
   return withSite(error, site, failure.traceback);
-}
-
-/** Python's cause; for an exception group without one, its members. */
-function causeOf(
-  { cause, errors }: Failure,
-  site: CallSite,
-  thrownBy: (callbackId: number) => Error | undefined,
-): Error | undefined {
-  if (cause) return convert(cause, site, thrownBy);
-  if (!errors || errors.length === 0) return undefined;
-  const members = errors.map((member) => convert(member, site, thrownBy));
-  return new AggregateError(members, members.map(({ message }) => message).join("; "));
 }
 
 /** `stack` reads: the error, the TypeScript lines that made the call, then Python's own lines. */

@@ -5,7 +5,7 @@ import { FlambeauError } from "../errors.ts";
 import type { Channel } from "./channel.ts";
 import { Stubs } from "./stub.ts";
 import type { PyArg, PyExpr, PyLike, PyRef, Python } from "./stub-types.ts";
-import { PyDict, PyFloat, PySlice, PyTuple, type Recipe } from "./values.ts";
+import { PyDict, PyEllipsis, PyFloat, PySlice, PyTuple, type Recipe } from "./values.ts";
 
 /** Functions of ours on the Python side. */
 const VALUES = "flambeau.values";
@@ -45,6 +45,7 @@ function createPython(owner: PythonSession): Python {
     dict: (entries = {}) => data(new PyDict(pairs(entries))),
     slice: (start, stop = null, step = null) => data(new PySlice(start, stop, step)),
     none: data(null),
+    ellipsis: data(new PyEllipsis()),
     as: <T>(value: PyLike) => value as PyExpr<T>,
     of: (value) => data(value),
     tensor: (array, shape, options = {}) =>

@@ -165,6 +165,8 @@ export interface Python {
   dict(entries?: Readonly<Record<string, PyArg | undefined>> | Iterable<readonly [PyArg, PyArg]>): PyExpr;
   slice(start: number | null, stop?: number | null, step?: number | null): PyExpr;
   readonly none: PyExpr;
+  /** Python's `...`, for items: ``x.$item(py.tuple(py.ellipsis, 0))`` is `x[..., 0]`. */
+  readonly ellipsis: PyExpr;
   /** Types only; nothing is checked or sent. */
   as<T>(value: PyLike): PyExpr<T>;
   /** Any value as an expression, so that it can be assigned: `pipe.safety_checker = py.of(null)`. */

@@ -73,6 +73,9 @@ export class PySlice {
   }
 }
 
+/** Python's `...`, as in `x[..., 0]`. */
+export class PyEllipsis {}
+
 /** An array that came with more than one dimension. */
 export interface PyArray {
   /** As in numpy: `float32`. */

@@ -1,7 +1,6 @@
-// Functions that a real Python calls, and exceptions of every kind on their way to TypeScript.
+// Functions that a real Python calls: what they get, what Python gets of them, and how long it lives.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
-import { PyError } from "../../src/errors.ts";
 import { failureOf } from "../support/errors.ts";
 import { signal } from "../support/signal.ts";
 import { startWorker, type TestWorker } from "../support/worker.ts";
@@ -123,94 +122,5 @@ describe("a function that Python calls", () => {
     expect(await kept[2]?.values[0]).toBe(1);
     for (const one of kept) one[Symbol.dispose]();
     expect(await subject.live()).toBe(0);
-  });
-});
-
-describe("an exception", () => {
-  test("is an Error with Python's type, bases, message and traceback, and the line of this file that made the call", async () => {
-    const error = await failureOf(subject.raises("FileNotFoundError", "no such file: a.bin"));
-    expect(error).toBeInstanceOf(PyError);
-    expect(error).toMatchObject({
-      code: "PYTHON_RAISED",
-      retryable: false,
-      pythonType: "FileNotFoundError",
-      message: "FileNotFoundError: no such file: a.bin",
-      callPath: "subject.py.raises()",
-      traceback: expect.stringMatching(/subject\.py", line \d+, in raises/),
-    });
-    expect((error as PyError).is("OSError")).toBe(true);
-    expect((error as PyError).is("ValueError")).toBe(false);
-    const stack = error.stack ?? "";
-    expect(stack).toContain("python-callbacks.test.ts");
-    expect(stack.indexOf("python-callbacks.test.ts")).toBeLessThan(stack.indexOf("— Python —"));
-    expect(stack).not.toMatch(/\/src\/bridge\/|python\/flambeau\//);
-  });
-
-  test("of an expression that is awaited far away still names the line where it was made", async () => {
-    const made = subject.raises("ValueError", "made here");
-    const elsewhere = async (): Promise<unknown> => made;
-    await new Promise((resolve) => setImmediate(resolve));
-    expect((await failureOf(elsewhere())).stack).toContain("python-callbacks.test.ts");
-  });
-
-  test("carries its cause and the one that it was raised from, up to a limit", async () => {
-    const error = await failureOf(subject.chain(1_000));
-    expect(error.message).toBe("ValueError: link 999");
-    let depth = 0;
-    for (let cause = error.cause; cause instanceof PyError; cause = cause.cause) depth++;
-    expect(depth).toBeGreaterThan(5);
-    expect(depth).toBeLessThan(100);
-  });
-
-  test("carries its notes; a group carries its members", async () => {
-    expect((await failureOf(subject.noted())).message).toContain("a note about it");
-    const group = await failureOf(subject.group());
-    expect(group).toMatchObject({ pythonType: "ExceptionGroup" });
-    expect((group.cause as AggregateError).errors).toMatchObject([
-      { pythonType: "ValueError" },
-      { pythonType: "KeyError" },
-    ]);
-  });
-
-  test("with a message of 50 MB is cut, one without a message that can be made is told all the same", async () => {
-    const long = await failureOf(subject.raises("ValueError", "x".repeat(50_000_000)));
-    expect(long.message.length).toBeLessThan(1_000_000);
-    expect(await failureOf(subject.unprintable())).toMatchObject({
-      pythonType: expect.stringContaining("Unprintable"),
-    });
-  });
-
-  test("of syntax shows the place", async () => {
-    const error = await failureOf(py.import("builtins").compile("a = (1,\nb", "user.py", "exec"));
-    expect(error).toMatchObject({ pythonType: "SyntaxError", traceback: expect.stringContaining("^") });
-  });
-
-  test("keeps no frame, and so no object, of the call alive", async () => {
-    const error = await failureOf(subject.holds_while_raising(py.expr`[]`));
-    expect(error).toMatchObject({ message: "ValueError: holding something" });
-    expect(await subject.live()).toBe(0);
-  });
-
-  test.each(["SystemExit", "KeyboardInterrupt", "GeneratorExit", "RecursionError", "StopIteration"])(
-    "%s fails its own call and nothing else",
-    async (kind) => {
-      expect(await failureOf(subject.raises(kind, "user code"))).toMatchObject({ pythonType: kind });
-      expect(await subject.echo("still here")).toBe("still here");
-    },
-  );
-
-  test("MemoryError is OUT_OF_MEMORY with what was alive", async () => {
-    expect(await failureOf(subject.raises("MemoryError", "none left"))).toMatchObject({
-      code: "OUT_OF_MEMORY",
-      retryable: true,
-      liveHandles: expect.any(Number),
-      liveBytes: expect.any(Number),
-    });
-  });
-
-  test("of endless recursion leaves Python usable", async () => {
-    const error = await failureOf(py.expr`(lambda f: f(f))(lambda f: f(f))`);
-    expect(error).toMatchObject({ pythonType: "RecursionError" });
-    expect(await subject.echo(1)).toBe(1);
   });
 });

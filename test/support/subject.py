@@ -205,6 +205,47 @@ def noted() -> None:
     raise error
 
 
+def raises_by_hand() -> None:
+    """Implicit context below an explicit cause."""
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise OSError("second")  # noqa: B904
+    except OSError as error:
+        raise ValueError("third") from error
+
+
+def raises_alone() -> None:
+    try:
+        raise KeyError("hidden")
+    except KeyError:
+        raise ValueError("alone") from None
+
+
+def raises_local() -> None:
+    class Local(Exception):
+        def __reduce__(self) -> Any:
+            raise TypeError("cannot be pickled")
+
+    raise Local("defined inside of a function")
+
+
+def raises_at_the_limit(levels: int = 0) -> None:
+    """Raises as deep as Python lets it, so that describing the error has no stack to spare."""
+    try:
+        raises_at_the_limit(levels + 1)
+    except RecursionError:
+        raise ValueError("at the limit") from None
+
+
+def interrupts_itself() -> str:
+    """What Ctrl-C in a terminal does to every process in front of it."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    return "went on"
+
+
 class Unprintable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no message")
@@ -218,7 +259,10 @@ def holds_while_raising(box: list[Any]) -> None:
     """Raises with a tracked object in its locals."""
     held = Tracked()
     box.append(len(held.values))
-    raise ValueError("holding something")
+    try:
+        raise KeyError("holding something as well")
+    except KeyError as error:
+        raise ValueError("holding something") from error
 
 
 def sleeps(seconds: float) -> str:

@@ -1,4 +1,5 @@
 // A real worker for a test file, and the module in it that tests call.
+import { afterAll } from "vitest";
 import type { PyExpr, Python } from "../../src/bridge/stub-types.ts";
 import { limits } from "../../src/config.ts";
 import { Worker, type WorkerLimits, type WorkerOptions } from "../../src/workers/worker.ts";
@@ -36,4 +37,14 @@ export async function startWorker(
   const { py } = worker.session;
   const subject = py.importFile(new URL("./subject.py", import.meta.url));
   return { worker, py, subject, lines, unseen, [Symbol.asyncDispose]: () => worker.stop() };
+}
+
+/** One worker for all tests of a file: `const { py, subject } = await workerForFile()` at its top. */
+export async function workerForFile(
+  given: Partial<WorkerLimits> = {},
+  options: Partial<WorkerOptions> = {},
+): Promise<TestWorker> {
+  const running = await startWorker(given, options);
+  afterAll(() => running[Symbol.asyncDispose]());
+  return running;
 }
