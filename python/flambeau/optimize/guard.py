@@ -17,9 +17,10 @@ Key = Hashable
 
 @dataclass(frozen=True)
 class Refused:
-    """A call that must run eagerly."""
+    """A call that must run eagerly. `key` is its kind if nothing speaks against the call but that this kind was not measured."""
 
     why: str
+    key: Key | None = None
 
 
 class Guard:
@@ -41,7 +42,7 @@ class Guard:
             if why is not None:
                 return Refused(why)
             key = call_key(self._parameters, args, kwargs, self._owner.training)
-            return key if key in self._strides else Refused(f"not measured: {describe(args, kwargs)}")
+            return key if key in self._strides else Refused(f"not measured: {describe(args, kwargs)}", key)
         except tree.NotPlainError as error:
             return Refused(str(error))
         except Exception as error:  # Whatever an argument is that we cannot look at, the module itself may well take it.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from .guard import Key
 from .kernels import Kernel, LayerPatch
 from .switch import Switch
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# Computes a whole call of the target, or returns DECLINED: the layers then do it.
+Whole = Callable[[Sequence[Any], Mapping[str, Any]], Any]
+DECLINED: Final = object()
 
 
 class Layers:
@@ -20,12 +26,18 @@ class Layers:
         self.owner = owner
         self.switch = Switch()
         self.failures: list[str] = []
+        # By kind of call: what replaces the target as a whole while the switch is on.
+        self.wholes: dict[Key, Whole] = {}
         self._patches: dict[nn.Module, LayerPatch] = {}
         self._dropped_repacked = 0
 
     def eligible(self, kind: type[nn.Module], device: torch.device) -> list[nn.Module]:
         """Layers of this kind that compute as their class does, on plain floating point weights of this device."""
         return [layer for layer in self.owner.modules() if self._is_plain(layer, kind) and _has_plain_weight(layer, device)]
+
+    def named(self) -> Iterator[tuple[str, nn.Module]]:
+        """All layers with their paths below the target; a layer that sits in two places has the first one's."""
+        return self.owner.named_modules()
 
     def kernel(self, layer: nn.Module) -> Kernel | None:
         """The kernel that this layer uses while the switch is on."""
