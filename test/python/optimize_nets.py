@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from flambeau.optimize.candidates import TABLE, Candidate
+from flambeau.optimize.candidates import TABLE, Candidate, Kept
 from flambeau.optimize.limits import LIMITS, Quality
 from flambeau.optimize.registry import Registry
 from flambeau.optimize.switch import Switch
@@ -101,8 +101,11 @@ class Bending:
     def capability(self, layers, device):
         return self.why_not
 
-    def apply_(self, layers, device):
+    def apply_(self, layers, device, trial):
         self.run()
+        return self.recall(layers, device, Kept())
+
+    def recall(self, layers, device, kept):
         return Bent(layers.owner.bent, Bend(layers.switch, self.cost_s, self.error))
 
 
@@ -121,6 +124,9 @@ class Bent:
 
     def supersedes_(self, older: Any):
         return False
+
+    def keep(self):
+        return Kept()
 
 
 def registry(*candidates: Candidate, clock: Clock | None = None, **limits: Any) -> Registry:
@@ -152,8 +158,11 @@ class Chosen:
     def capability(self, layers, device):
         return self.row.capability(layers, device)
 
-    def apply_(self, layers, device):
-        return ChosenApplied(self.row.apply_(layers, device), layers)
+    def apply_(self, layers, device, trial):
+        return ChosenApplied(self.row.apply_(layers, device, trial), layers)
+
+    def recall(self, layers, device, kept):
+        return ChosenApplied(self.row.recall(layers, device, kept), layers)
 
 
 class ChosenApplied:
@@ -171,6 +180,9 @@ class ChosenApplied:
 
     def supersedes_(self, older):
         return False
+
+    def keep(self):
+        return self._applied.keep()
 
 
 def accepted(row: str = "packed_convs", net: type[Net] = Net, **limits: Any) -> tuple[Net, Registry]:

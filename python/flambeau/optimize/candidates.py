@@ -4,92 +4,26 @@ whether it is any good is for the gate and the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import processor
+from .applied import Applied, AppliedKernels, AppliedLayout, Candidate, Kept, Trial
 from .kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear
 from .layers import Layers
 from .limits import LIMITS, Quality
 from .memory import free_bytes
 
-
-class Applied(Protocol):
-    """A candidate on one module. Enabling and disabling may come in any order and number; disabled is bit for bit what was before."""
-
-    def enable(self) -> None: ...
-
-    def disable(self) -> None: ...
-
-    def supersedes_(self, older: Applied) -> bool:
-        """True if nothing is left of an older one while this is enabled; from then on, disabling this undoes both."""
-
-
-class Candidate(Protocol):
-    """One technique. `quality` is the strictest request that it may serve."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def quality(self) -> Quality: ...
-
-    def capability(self, layers: Layers, device: torch.device) -> str | None:
-        """Why it cannot be applied here, saying what would do; or None."""
-
-    def apply_(self, layers: Layers, device: torch.device) -> Applied:
-        """Prepares it, disabled."""
+__all__ = ["TABLE", "Applied", "Candidate", "ChannelsLastWeights", "Kept", "LayerKernels", "Trial"]
 
 
 def _nothing_needed() -> str | None:
     return None
-
-
-class AppliedKernels:
-    """Kernels for some layers, and what those layers used before."""
-
-    def __init__(self, layers: Layers, kernels: Mapping[nn.Module, Kernel]) -> None:
-        self._layers = layers
-        self._kernels = kernels
-        self._before = {layer: layers.kernel(layer) for layer in kernels}
-
-    def enable(self) -> None:
-        for layer, kernel in self._kernels.items():
-            self._layers.set_kernel_(layer, kernel)
-
-    def disable(self) -> None:
-        for layer, kernel in self._before.items():
-            self._layers.set_kernel_(layer, kernel)
-
-    def supersedes_(self, older: Applied) -> bool:
-        if not isinstance(older, AppliedKernels) or not older._before.keys() <= self._before.keys():
-            return False
-        self._before.update(older._before)
-        return True
-
-
-class AppliedLayout:
-    """Weights whose memory is NHWC while enabled; their values, also edited ones, are kept both ways."""
-
-    def __init__(self, weights: Iterable[Tensor]) -> None:
-        self._strides = [(w, w.stride()) for w in weights if not w.is_contiguous(memory_format=torch.channels_last)]
-
-    def enable(self) -> None:
-        for weight, _ in self._strides:
-            weight.data = weight.detach().contiguous(memory_format=torch.channels_last)
-
-    def disable(self) -> None:
-        for weight, strides in self._strides:
-            if weight.stride() != strides:
-                weight.data = torch.empty_strided(weight.shape, strides, dtype=weight.dtype, device=weight.device).copy_(weight.detach())
-
-    def supersedes_(self, older: Applied) -> bool:
-        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +47,23 @@ class LayerKernels:
             return f"there is no {kinds} that computes as its class does; such a layer would do"
         return _memory_refusal(sum(self._bytes(layer) for layer in chosen), device)
 
-    def apply_(self, layers: Layers, device: torch.device) -> Applied:
+    def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
         kernels = {
             layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.eligible(kind, device)
         }
+        return AppliedKernels(layers, kernels)
+
+    def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
+        paths, named = kept.choices.get("layers"), dict(layers.named())
+        if not isinstance(paths, dict):
+            raise ValueError(f'{self.name}: "layers" was to be an object, came {type(paths).__name__}; measure again')
+        kernels: dict[nn.Module, Kernel] = {}
+        for kind, kernel in self.kernels.items():
+            eligible = set(layers.eligible(kind, device))
+            of_kind = {named[path] for path, name in paths.items() if name == kernel.__name__ and path in named} & eligible
+            kernels.update({layer: kernel(layer, self.compute_dtype) for layer in of_kind})
+        if len(kernels) != len(paths):
+            raise ValueError(f"{self.name}: {len(paths) - len(kernels)} of {len(paths)} layers are not as they were; measure again")
         return AppliedKernels(layers, kernels)
 
     def _bytes(self, layer: nn.Module) -> int:
@@ -138,7 +85,10 @@ class ChannelsLastWeights:
     def capability(self, layers: Layers, device: torch.device) -> str | None:
         return None if layers.eligible(nn.Conv2d, device) else "there is no Conv2d that computes as its class does; such a layer would do"
 
-    def apply_(self, layers: Layers, device: torch.device) -> Applied:
+    def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
+        return self.recall(layers, device, Kept())
+
+    def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
         weights = (layer._parameters["weight"] for layer in layers.eligible(nn.Conv2d, device))
         return AppliedLayout(weight for weight in weights if weight is not None)
 

@@ -37,7 +37,7 @@ class Layers:
 
     def named(self) -> Iterator[tuple[str, nn.Module]]:
         """All layers with their paths below the target; a layer that sits in two places has the first one's."""
-        return self.owner.named_modules()
+        yield from self.owner.named_modules()
 
     def kernel(self, layer: nn.Module) -> Kernel | None:
         """The kernel that this layer uses while the switch is on."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .candidates import Applied, Candidate
+from .applied import Applied, Candidate, Trial
 from .capture import Call
 from .gate import EQUAL, Difference, difference
 from .layers import Layers
@@ -142,7 +142,7 @@ class Search:
         applied: Applied | None = None
         is_kept = False
         try:
-            applied = candidate.apply_(bench.layers, bench.device)
+            applied = candidate.apply_(bench.layers, bench.device, self._trial(effort, allowed))
             applied.enable()
             found = EQUAL
             for call in effort.calls:
@@ -167,6 +167,16 @@ class Search:
                 bench.layers.prune_()
         if skipped is not None:
             self._skipped.append(skipped)
+
+    def _trial(self, effort: Effort, allowed: Tolerance) -> Trial:
+        needed_s = effort.num_runs * self._call_s
+        return Trial(
+            calls=self._bench.calls,
+            run=self._bench.run,
+            allowed=allowed,
+            call_s=self._call_s,
+            left_s=lambda: self._left_s() - needed_s,
+        )
 
     def _refused(self, name: str, found: Difference, allowed: Tolerance) -> Skipped | None:
         failures = self._bench.layers.failures
