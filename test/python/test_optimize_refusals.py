@@ -10,7 +10,7 @@ import pytest
 import torch
 from flambeau.optimize import optimize, report, set_listener
 from flambeau.optimize.patch import Patch
-from optimize_nets import Bending, Clock, Net, image, registry
+from optimize_nets import Bending, Clock, Net, image, kernels, registry
 from torch import nn
 
 
@@ -138,6 +138,28 @@ def test_tuples_dicts_and_dataclasses_of_tensors_are_understood(wrap):
     assert type(outputs[-1]) is type(outputs[0])
 
 
+def test_quantized_layers_are_left_alone_with_a_reason():
+    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 4)), {nn.Linear})
+    plain = module(torch.ones(2, 4))
+    made = registry(kernels("packed_linears"), min_call_s=0)
+    made.optimize(module)
+    with torch.no_grad():
+        assert torch.equal(module(torch.ones(2, 4)), plain)
+    assert "such a layer would do" in made.report(module).skipped[0].why
+
+
+def test_arguments_of_a_new_kind_that_come_later_run_eagerly_and_are_counted():
+    module = Odd(Clock(), lambda self, x, extra: self.layer(x) if extra is None else self.layer(x) + 1)
+    made = registry(Bending(), clock=module.clock)
+    made.optimize(module)
+    with torch.no_grad():
+        plain = module(torch.ones(2, 4))
+        assert made.report(module).state == "done"
+        late = [module(torch.ones(2, 4), extra=extra) for extra in (Cache(), {"scale": 1.0}, [Cache()], lambda: None)]
+    assert all(torch.equal(output, plain + 1) for output in late)
+    assert sum(counted.count for counted in made.report(module).eager_calls) == 4
+
+
 def test_calls_with_more_input_than_may_be_held_are_not_kept():
     module = Net(Clock()).eval()
     made = registry(Bending(), clock=module.clock, capture_bytes=100)
@@ -186,6 +208,24 @@ def sparse() -> nn.Module:
     return module
 
 
+def lazy() -> nn.Module:
+    module = Net()
+    module.head = nn.LazyLinear(4)
+    return module
+
+
+def quantized() -> nn.Module:
+    torchao = pytest.importorskip("torchao.quantization")
+    module = Net()
+    torchao.quantize_(module, torchao.Int8WeightOnlyConfig())
+    return module
+
+
+class Unhashable(Net):
+    def __eq__(self, other):
+        raise RuntimeError("cannot be compared")
+
+
 def on_meta() -> nn.Module:
     with torch.device("meta"):
         return Net()
@@ -213,6 +253,9 @@ def pipeline() -> object:
         (with_group_offload, "it carries the hooks group_offloading"),
         (on_meta, "has no data (meta device)"),
         (sparse, "head.mask is sparse"),
+        (lazy, "head.weight has no shape yet (lazy)"),
+        (quantized, "head.weight is quantized"),
+        (Unhashable, "it cannot be looked at: TypeError: unhashable type"),
         (scripted, "it is a TorchScript module"),
         (compiled, "it is compiled already"),
         (lambda: nn.Module(), "nothing in it has a forward"),

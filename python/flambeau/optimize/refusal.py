@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 # accelerate's hooks that move weights between devices around a forward; AlignDevicesHook does so only with offload set.
 _STAYING_HOOKS = ("AlignDevicesHook", "ModelHook")
@@ -16,7 +17,14 @@ _PLAIN_TENSORS = (Tensor, nn.Parameter, getattr(nn, "Buffer", Tensor))
 
 
 def refusal(module: object) -> str | None:
-    """Why this cannot be optimized and what would do, or None."""
+    """Why this cannot be optimized and what would do, or None. Never raises."""
+    try:
+        return _refusal(module)
+    except Exception as error:  # A module may have properties that raise, or no hash.
+        return f"it cannot be looked at: {type(error).__name__}: {error}"
+
+
+def _refusal(module: object) -> str | None:
     if not isinstance(module, nn.Module):
         return f"expected a torch.nn.Module, got {type(module).__name__}{_hint(module)}"
     if isinstance(module, torch.jit.ScriptModule):
@@ -53,6 +61,8 @@ def _offload_refusal(module: nn.Module) -> str | None:
 
 
 def _tensor_refusal(tensor: Tensor) -> str | None:
+    if is_lazy(tensor):
+        return "has no shape yet (lazy); call the module once before"
     if tensor.is_meta:
         return "has no data (meta device); load the weights first"
     if tensor.is_sparse or tensor.layout is not torch.strided:
