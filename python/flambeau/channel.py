@@ -234,13 +234,14 @@ class Channel:
 
 
 def _read_call(call_id: int, decoder: Decoder, body: Any) -> Call:
-    if not isinstance(body, list) or len(body) != 6:
-        raise ProtocolError("the body of CALL is [op, target, path, args, kwargs, tag]")
-    op, target, path, args, kwargs, tag = body
+    if not isinstance(body, list) or len(body) not in (6, 7):
+        raise ProtocolError("the body of CALL is [op, target, path, args, kwargs, tag] and, where there is one, what it is inside of")
+    op, target, path, args, kwargs, tag = body[:6]
+    inside = tuple(body[6]) if len(body) == 7 else ()
     args, kwargs = args or [], kwargs or {}
     if not (type(op) is str and type(path) is list and type(args) is list and type(kwargs) is dict and type(tag) is int):
         raise ProtocolError("the body of CALL is [op: str, target, path: list, args: list, kwargs: map, tag: int]")
-    return Call(call_id, op, target, path, args, kwargs, tag, tuple(decoder.refs))
+    return Call(call_id, op, target, path, args, kwargs, tag, tuple(decoder.refs), inside)
 
 
 def _after(count: int, whole: Callable[[], None]) -> Callable[[], None]:

@@ -28,6 +28,10 @@ CAUSE_DEPTH = 16
 PROGRESS_PER_SECOND = 50
 NUDGE_S = 0.05
 COOPERATIVE_S = 1.0
+# Of reading.py: how soon the I/O thread looks after the wire when the main thread does not, and how long until both rest.
+TICK_S = 0.001
+AWAY_TICKS = 5
+IDLE_TICKS = 50
 SHUTDOWN_S = 1.0
 EXIT_HANDLERS_S = 0.8
 
@@ -52,6 +56,7 @@ FAILURE = 17
 STACK = 18
 EVENT = 19
 INVOKE = 20
+DROPPED = 21
 
 FUNCTION_WAITS = 0
 FUNCTION_ONE_WAY = 1
@@ -74,6 +79,8 @@ class Call(NamedTuple):
     tag: int
     # Ids of results and handles that it names, so that it is never run before the calls that make them.
     refs: tuple[int, ...]
+    # Calls in whose callbacks, and `enter` calls in whose blocks, the host made it, outermost first.
+    inside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,11 @@ def header(length: int, kind: int, frame_id: int) -> bytes:
     return HEADER.pack(length, kind, MARK, 0, frame_id)
 
 
-def read_header(data: bytes | bytearray | memoryview) -> tuple[int, int, int, int]:
+def read_header(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[int, int, int, int]:
     """(length, type, lane, id). Raises ProtocolError for anything that is not a header of ours."""
-    length, kind, mark, lane, frame_id = HEADER.unpack_from(data)
+    length, kind, mark, lane, frame_id = HEADER.unpack_from(data, offset)
     if mark != MARK:
-        raise ProtocolError(f"expected a frame header marked 0x{MARK:X}, got {bytes(data[:16]).hex()}: something else wrote to the wire")
+        raise ProtocolError(f"expected a frame header marked 0x{MARK:X}, got {bytes(data[offset : offset + 16]).hex()}: something else wrote to the wire")
     limit = CHUNK_BYTES if kind == CHUNK else MAX_FRAME_BYTES
     if length > limit:
         raise ProtocolError(f"a frame of type {kind} with {length} bytes; the limit is {limit}")
