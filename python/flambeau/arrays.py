@@ -15,6 +15,8 @@ DTYPES = frozenset(
 )
 TYPECODES = {"f": "float32", "d": "float64", "b": "int8", "B": "uint8", "h": "int16", "H": "uint16", "i": "int32", "I": "uint32"}
 TYPECODES |= {"q": "int64", "Q": "uint64"}
+# C's long is four bytes or eight.
+TYPECODES |= {"l": f"int{8 * array.array('l').itemsize}", "L": f"uint{8 * array.array('L').itemsize}"}
 
 
 def loaded(module: str, name: str) -> Any:
@@ -35,62 +37,94 @@ def is_ndarray(value: object) -> bool:
 def to_wire(value: Any, dtype: str | None) -> Array:
     """A tensor or array as it is. Raises NotSendable when it is none, or its element type is not the one asked for."""
     if is_tensor(value):
-        _check(_tensor_dtype(value), dtype, "tensor")
-        return _tensor(value)
+        return _tensor(value, dtype)
     if is_ndarray(value):
-        _check(value.dtype.name, dtype, "array")
-        return _ndarray(value)
+        return _ndarray(value, dtype)
     if isinstance(value, array.array):
         name = TYPECODES.get(value.typecode, f"typecode {value.typecode}")
-        _check(name, dtype, "array")
+        _check(value, name, dtype)
         return Array(name, [len(value)], value.tobytes())
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        _check("uint8", dtype, "buffer")
-        return Array("uint8", None, bytes(value))
+    if is_buffer(value):
+        _check(value, "uint8", dtype)
+        return Array("uint8", None, bytes_of(value))
     raise NotSendable(
         f"expected a tensor or an array, got {type(value).__module__}.{type(value).__qualname__}; use $value() for other data"
     )
+
+
+def is_buffer(value: object) -> bool:
+    """True for what holds bytes and nothing else."""
+    return isinstance(value, (bytes, bytearray, memoryview, loaded("mmap", "mmap")))
+
+
+def bytes_of(buffer: Any) -> bytes:
+    """A copy, in order, whatever strides the buffer has."""
+    return buffer[:] if isinstance(buffer, loaded("mmap", "mmap")) else bytes(buffer)
 
 
 def _tensor_dtype(tensor: Any) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _check(came: str, asked: str | None, what: str) -> None:
-    if asked is not None and came != asked and not (came == "bool" and asked == "uint8"):
-        convert = f".to(torch.{asked})" if what == "tensor" else f".astype({asked!r})"
-        if what == "tensor" and asked == "float32":
-            convert = ".float()"
-        raise NotSendable(f"the {what} holds {came}, asked for was {asked}: convert it first, with {convert}")
+def _check(value: Any, came: str, asked: str | None) -> None:
+    what = "tensor" if is_tensor(value) else "array"
     if came not in DTYPES:
-        raise NotSendable(f"the {what} holds {came}, which has no typed array in JavaScript: convert it first, for example with .float()")
+        raise NotSendable(f"the {what} holds {came}, which has no typed array in JavaScript: {_way_out(value)}")
+    if asked is not None and came != asked and not (came == "bool" and asked == "uint8"):
+        way = (
+            ".float()" if what == "tensor" and asked == "float32" else f".to(torch.{asked})" if what == "tensor" else f".astype({asked!r})"
+        )
+        raise NotSendable(f"the {what} holds {came}, asked for was {asked}: convert it first, with {way}")
+
+
+def _way_out(value: Any) -> str:
+    """What to write so that the elements become some that JavaScript has a typed array for."""
+    if is_tensor(value):
+        if value.is_complex():
+            return "torch.view_as_real() gives its real and imaginary parts"
+        return "convert it first, with .float()" if value.is_floating_point() else "convert it first, with .to(torch.int32)"
+    return _ndarray_way_out(value.dtype) if is_ndarray(value) else "use $value()"
+
+
+def _ndarray_way_out(dtype: Any) -> str:
+    kind = dtype.kind
+    if dtype.names:
+        return f"take one of its fields, such as $item({dtype.names[0]!r})"
+    if kind == "c":
+        return f"its .view('float{4 * dtype.itemsize}') gives real and imaginary parts in turn"
+    if kind in "fV":
+        return f"convert it first, with .astype('float{64 if dtype.itemsize > 4 else 32}')"
+    if kind in "Mm":
+        return "convert it first, with .astype('int64')"
+    return "use .tolist() and $value(), or .astype('float32') where it holds numbers"
 
 
 def widened(value: Any) -> Array:
     """For deep copies: like `to_wire`, with floats that JavaScript has no array for as float32."""
     if is_tensor(value):
-        return _tensor(value.float() if value.is_floating_point() and _tensor_dtype(value) not in DTYPES else value)
-    return _ndarray(value.astype("float32") if value.dtype.name == "float16" else value)
+        return _tensor(value.float() if value.is_floating_point() and _tensor_dtype(value) not in DTYPES else value, None)
+    return _ndarray(value.astype("float32") if value.dtype.name == "float16" else value, None)
 
 
-def _tensor(tensor: Any) -> Array:
+def _tensor(tensor: Any, dtype: str | None) -> Array:
     import torch
 
     name = _tensor_dtype(tensor)
-    if name not in DTYPES:
-        raise NotSendable(f"a tensor of {name} has no typed array in JavaScript: convert it first")
     if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.is_quantized:
         kind = "meta" if tensor.device.type == "meta" else "quantized" if tensor.is_quantized else str(tensor.layout)
-        raise NotSendable(f"a {kind} tensor holds no plain numbers: materialise it first (.dense(), .dequantize())")
-    dense = tensor.detach().cpu().contiguous()
+        way = {"meta": "it has no data yet, load or initialise it", "quantized": "call .dequantize() first"}.get(
+            kind, "call .to_dense() first"
+        )
+        raise NotSendable(f"a {kind} tensor holds no plain numbers: {way}")
+    _check(tensor, name, dtype)
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     return Array(name, list(dense.shape), _own_bytes(dense.numpy(), shared=dense.data_ptr() == tensor.data_ptr()))
 
 
-def _ndarray(value: Any) -> Array:
+def _ndarray(value: Any, dtype: str | None) -> Array:
     import numpy
 
-    if value.dtype.name not in DTYPES:
-        raise NotSendable(f"an array of {value.dtype} has no typed array in JavaScript: convert it first, with .astype('float32')")
+    _check(value, value.dtype.name, dtype)
     dense = numpy.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<")).reshape(value.shape)
     return Array(value.dtype.name, list(value.shape), _own_bytes(dense, shared=numpy.may_share_memory(dense, value)))
 

@@ -33,6 +33,31 @@ HUB_WORDS = re.compile(
     r"huggingface\.co|couldn't connect to|is not a valid model identifier|is not a local folder|"
     r"[Cc]an't load|[Cc]annot load model|offline mode",
 )
+# Members that arrays, maps and strings have in JavaScript, and what says the same of Python's.
+LOOP = "for await (const item of it), or [...it] of a handle, or await it.$value() for a copy"
+JAVASCRIPT_NAMES = {
+    "length": '$length of a handle (it came with it), or py.import("builtins").len(it)',
+    "size": '$length of a handle (it came with it), or py.import("builtins").len(it)',
+    **dict.fromkeys(("map", "filter", "forEach", "reduce", "some", "every", "find", "findIndex", "flatMap", "entries"), LOOP),
+    "at": "it[-1] for the last item",
+    "push": ".append(item)",
+    "shift": ".pop(0)",
+    "unshift": ".insert(0, item)",
+    "concat": "py.expr`${it} + ${other}`",
+    "slice": "it.$item(py.slice(start, stop))",
+    "includes": "py.expr`${item} in ${it}`",
+    "has": "py.expr`${key} in ${it}`",
+    "indexOf": ".index(item)",
+    "get": "it.$item(key)",
+    "set": "it.$setItem(key, value)",
+    "toString": "$repr()",
+    "toUpperCase": ".upper()",
+    "toLowerCase": ".lower()",
+    "trim": ".strip()",
+    "startsWith": ".startswith(text)",
+    "endsWith": ".endswith(text)",
+}
+BUILT_IN = (list, tuple, dict, set, frozenset, str, bytes, range)
 CHAIN_LIMIT = 16
 SIGNATURE_CHARACTERS = 500
 SEARCHED_CHARACTERS = 4096
@@ -48,7 +73,7 @@ class Hint:
 
 def hint_for(error: BaseException, call: Call) -> Hint | None:
     """The first rule that fits."""
-    for rule in (_missing_module, _unreachable_model, _unexpected_keyword, _int_for_float):
+    for rule in (_missing_module, _unreachable_model, _unexpected_keyword, _int_for_float, _javascript_name):
         hint = rule(error, call)
         if hint is not None:
             return hint
@@ -134,3 +159,17 @@ def _int_for_float(error: BaseException, call: Call) -> Hint | None:
         if type(value) is int:
             return Hint(f"{value} is an int in Python; py.float({value}) makes it a float")
     return None
+
+
+def _javascript_name(error: BaseException, call: Call) -> Hint | None:
+    """`images.length`, `images.map(…)`: attributes of Python for us, and Python's containers have none of that name."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, BUILT_IN) or error.name not in _names_in(call):
+        return None
+    instead = JAVASCRIPT_NAMES.get(error.name or "")
+    return None if instead is None else Hint(f"{error.name} is JavaScript's; for a {type(error.obj).__name__} of Python write {instead}")
+
+
+def _names_in(call: Call) -> set[object]:
+    """Attributes that the host wrote, as against those that fail inside of Python."""
+    paths = [call.path, *(value.steps for value in (call.target, *call.args, *call.kwargs.values()) if isinstance(value, PathOf))]
+    return {step for path in paths for step in path if isinstance(step, str)}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flambeau.arrays import is_ndarray, is_tensor, loaded, to_wire, widened
+from flambeau.arrays import bytes_of, is_buffer, is_ndarray, is_tensor, loaded, to_wire, widened
 from flambeau.objects import type_name
 from flambeau.placeholders import Blob, Members, NotSendable, Pairs
 from flambeau.protocol import INLINE_BYTES, MAX_DEPTH, MAX_ITEMS
@@ -36,7 +36,8 @@ def plain(value: object) -> object:
 
 class _Copy:
     def __init__(self) -> None:
-        self._open: set[int] = set()
+        # Containers around the value at hand, and where each was met.
+        self._open: dict[int, str] = {}
         self._items = 0
 
     def copy(self, value: Any, path: str) -> object:
@@ -50,7 +51,7 @@ class _Copy:
             made = copy(value, path)
             if made is not NotImplemented:
                 return made
-        raise NotSendable(f"{path} is a {type_name(kind)}, which cannot be copied as plain data; keep it as a handle, or pick its fields")
+        raise _refusal(path, kind, "which cannot be copied as plain data")
 
     def _container(self, value: Any, path: str) -> object:
         if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
@@ -60,20 +61,21 @@ class _Copy:
         return NotImplemented
 
     def _inside(self, value: Any, path: str, copy: Callable[[Any, str], object]) -> object:
-        if id(value) in self._open:
-            raise NotSendable(f"{path} contains itself; a cycle cannot be copied as plain data")
+        around = self._open.get(id(value))
+        if around is not None:
+            raise _refusal(path, type(value), f"the same one as {around}: a cycle cannot be copied as plain data")
         if len(self._open) >= MAX_DEPTH - 4:  # tuples, sets and dicts take two levels of the message
-            raise NotSendable(f"{path} is nested more than {MAX_DEPTH - 4} deep")
-        self._open.add(id(value))
+            raise _refusal(path, type(value), f"nested more than {MAX_DEPTH - 4} deep")
+        self._open[id(value)] = path
         try:
             return copy(value, path)
         finally:
-            self._open.discard(id(value))
+            del self._open[id(value)]
 
     def _count(self, size: int, path: str) -> None:
         self._items += size
         if self._items > MAX_ITEMS:
-            raise NotSendable(f"{path} has more than {MAX_ITEMS} items in all; send numbers as an array ($array), or a part of it")
+            raise NotSendable(f"{shown(path)} has more than {MAX_ITEMS} items in all; send numbers as an array ($array), or a part of it")
 
     def _sequence(self, value: Any, path: str) -> object:
         items = list(value)
@@ -111,23 +113,23 @@ class _Copy:
         if value.ndim == 0:
             return self._item(value, path)
         if is_ndarray(value) and value.dtype.kind in "UMm":
-            return self.copy(value.tolist(), path)
+            return self.copy((_exact_times(value) if value.dtype.kind in "Mm" else value).tolist(), path)
         try:
             return widened(value)
         except NotSendable as error:
-            raise NotSendable(f"{path}: {error}") from None
+            raise NotSendable(f"{shown(path)}: {error}") from None
 
     def _item(self, value: Any, path: str) -> object:
-        item = value.item()
+        item = (_exact_times(value) if getattr(value.dtype, "kind", "") in ("M", "m") else value).item()
         if type(item) is type(value):
-            raise NotSendable(f"{path} is a {type_name(type(value))}, which has no plain number; convert it first")
+            raise _refusal(path, type(value), "which has no plain number")
         return self.copy(item, path)
 
     def _text_like(self, value: Any, _path: str) -> object:
         if isinstance(value, DATES):
             return next(_exact_date(value, kind) for kind in DATES if isinstance(value, kind))
-        if isinstance(value, (bytearray, memoryview, bytes)):
-            return Blob(bytes(value))
+        if is_buffer(value):
+            return Blob(bytes_of(value))
         if isinstance(value, array.array):
             return to_wire(value, None)
         for module, name in TEXTUAL:
@@ -144,6 +146,27 @@ class _Copy:
         if callable(dump):
             return self._inside(value, path, lambda at_value, at: self._mapping(dump(at_value), at))
         return NotImplemented
+
+
+PATH_CHARACTERS = 200
+
+
+def shown(path: str) -> str:
+    """A path of readable length."""
+    return path if len(path) <= PATH_CHARACTERS else f"{path[: PATH_CHARACTERS // 2]}…{path[-PATH_CHARACTERS // 2 :]}"
+
+
+def _refusal(path: str, kind: type, why: str) -> NotSendable:
+    return NotSendable(f"{shown(path)} is a {type_name(kind)}, {why}; keep it as a handle (await without $value()), or pick its fields")
+
+
+def _exact_times(value: Any) -> Any:
+    """Of numpy's times, those finer than Python's microseconds: dates as text, durations as seconds. The others as they are."""
+    import numpy
+
+    if numpy.datetime_data(value.dtype)[0] not in ("ns", "ps", "fs", "as"):
+        return value
+    return numpy.datetime_as_string(numpy.asarray(value)) if value.dtype.kind == "M" else value / numpy.timedelta64(1, "s")
 
 
 _DATE = ("year", "month", "day")

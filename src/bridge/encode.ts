@@ -103,7 +103,7 @@ export class Encoder {
       case "object":
         return value === null ? this.#writer.nil() : this.#object(value);
       default:
-        throw this.#trail.unsendable(`a ${typeof value}`, "it has no counterpart in Python");
+        throw this.#trail.unsendable(`a ${typeof value}`, "it has no counterpart in Python; pass text or a number");
     }
   }
 

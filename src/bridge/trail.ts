@@ -51,10 +51,13 @@ export class Trail {
   foreign(value: object): FlambeauError {
     if (types.isPromise(value)) return this.unsendable("a Promise", "await it first");
     if (value instanceof URL) return this.unsendable("a URL", "pass url.href, or fileURLToPath(url) for a file");
+    if (types.isNumberObject(value)) return this.unsendable("a boxed Number", "pass the number, or py.float() of it");
+    if (types.isBoxedPrimitive(value)) return this.unsendable("a boxed value", "pass what its valueOf() gives");
+    if (Symbol.iterator in value) return this.unsendable("an iterator", "spread it into an array first: [...items]");
     const name: unknown = value.constructor?.name;
     return this.unsendable(
       `an instance of ${typeof name === "string" && name !== "" ? name : "a class"}`,
-      "pass a plain object, or the fields that Python needs",
+      "pass a plain object of the fields that Python needs, or py.dict() of them",
     );
   }
 
@@ -63,11 +66,14 @@ export class Trail {
     const first = all.findIndex((one, at) => all.indexOf(one, at + 1) !== -1);
     const [original] = all.slice(first, first + 1);
     if (first === -1 || original === undefined)
-      return this.unsendable("nested too deeply", `at most ${this.#maxDepth} levels travel`);
+      return this.unsendable(
+        "nested too deeply",
+        `at most ${this.#maxDepth} levels travel; make its parts in Python with await py.of(part) and pass those`,
+      );
     const named = (depth: number): string => this.where(this.#keys.slice(0, depth));
     return new FlambeauError(
       "NOT_SENDABLE",
-      `${named(all.indexOf(original, first + 1))} is ${named(first)} again: a value that contains itself cannot travel.`,
+      `${named(all.indexOf(original, first + 1))} is ${named(first)} again: a value that contains itself cannot travel. Make it in Python: const it = await py.dict(); await it.$setItem("self", it).`,
     );
   }
 }

@@ -131,6 +131,30 @@ def test_an_unexpected_keyword_is_hinted_at_with_the_real_signature(worker):
     assert "fail(one, *, two=2)" in failure["hint"]
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "words"),
+    [
+        ("[1]", "length", "$length"),
+        ("[1]", "map", "for await"),
+        ("(1,)", "forEach", "for await"),
+        ("{}", "size", "$length"),
+        ("[1]", "push", ".append(item)"),
+        ("'a'", "toUpperCase", ".upper()"),
+        ("{1}", "has", "py.expr"),
+    ],
+)
+def test_a_member_that_only_javascript_has_is_answered_with_what_to_write(worker, source, name, words):
+    worker.run(f"made = {source}")
+    for op in ("get", "call"):
+        failure = worker.failure(lambda op=op: worker.call(SCRATCH, ["made", name], op=op))
+        assert words in failure["hint"]
+        assert failure["hint"].startswith(f"{name} is JavaScript's")
+
+
+def test_a_name_that_fails_inside_of_python_has_no_such_hint(worker):
+    assert "hint" not in failing(worker, "def fail(): [1].length")
+
+
 @pytest.mark.parametrize(("module", "package"), [("not_there_at_all", "not-there-at-all"), ("cv2.nothing", "opencv-python-headless")])
 def test_a_missing_module_names_the_requirement_to_add(worker, module, package):
     failure = worker.failure(lambda: worker.call(HostSide.module(module), op="get"))

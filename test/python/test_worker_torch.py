@@ -69,12 +69,14 @@ def test_a_tensor_comes_as_an_array_of_its_own_element_type(worker):
 @pytest.mark.parametrize(
     ("source", "asked", "words"),
     [
-        ("ones(2, dtype=__import__('torch').bfloat16)", "float32", ("bfloat16", "float32", ".float()")),
+        ("ones(2, dtype=__import__('torch').bfloat16)", "float32", ("bfloat16", ".float()")),
         ("ones(2, dtype=__import__('torch').bfloat16)", None, ("bfloat16", ".float()")),
+        ("ones(2).to(__import__('torch').float8_e4m3fn)", None, ("float8_e4m3fn", ".float()")),
+        ("quantize_per_tensor(__import__('torch').ones(2), 0.1, 0, __import__('torch').quint8)", None, ("quantized", ".dequantize()")),
         ("ones(2)", "int64", ("float32", "int64", ".to(torch.int64)")),
         ("ones(2, device='meta')", None, ("meta",)),
-        ("eye(2).to_sparse()", None, ("sparse", ".dense()")),
-        ("zeros(2, dtype=__import__('torch').complex64)", None, ("complex64",)),
+        ("eye(2).to_sparse()", None, ("sparse", ".to_dense()")),
+        ("zeros(2, dtype=__import__('torch').complex64)", None, ("complex64", "view_as_real")),
     ],
 )
 def test_a_tensor_that_is_not_what_was_asked_for_is_refused_with_the_way_to_it(worker, source, asked, words):
