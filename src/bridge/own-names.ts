@@ -79,7 +79,7 @@ function conversion(actions: Actions, target: Target, key: string): unknown {
         return schema === undefined ? value : schema.parse(value);
       };
     case "$array":
-      return (as: unknown) => request("array", dtypeName(as));
+      return async (as: unknown) => flat(await request("array", dtypeName(as)));
     case "$repr":
       return () => request("repr");
     case "$pixels":
@@ -110,6 +110,11 @@ async function scalar(actions: Actions, target: Target, expected: "number" | "st
     "OUTPUT_INVALID",
     `${describe(target.recipe)}: expected a ${expected} from Python, got ${came}; for a tensor call .item() first`,
   );
+}
+
+/** The elements in C order; shapes are for deep copies. */
+function flat(value: unknown): unknown {
+  return typeof value === "object" && value !== null && "data" in value ? value.data : value;
 }
 
 function dtypeName(as: unknown): string {

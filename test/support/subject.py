@@ -288,6 +288,59 @@ def swallows(seconds: float) -> None:
             continue
 
 
+class Dumps:
+    """What pydantic's models do when they are asked for plain data."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def model_dump(self) -> dict[str, Any]:
+        return {"size": self.size, "next": {"size": self.size - 1}}
+
+
+def mapped(data: bytes) -> Any:
+    import mmap
+
+    memory = mmap.mmap(-1, len(data))
+    memory[:] = data
+    return memory
+
+
+def released_view() -> memoryview:
+    view = memoryview(b"abc")
+    view.release()
+    return view
+
+
+def turned_jpeg(width: int, height: int) -> Any:
+    """A picture that viewers turn by a quarter, since its EXIF data says so."""
+    import io
+
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "JPEG", exif=exif)
+    return Image.open(file)
+
+
+def decompression_bomb() -> Any:
+    """Opens a picture of more pixels than PIL thinks right."""
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("L", (64, 64)).save(file, "PNG")
+    allowed = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = 1000
+    try:
+        return Image.open(file)
+    finally:
+        Image.MAX_IMAGE_PIXELS = allowed
+
+
 def deep_list(levels: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(levels):
