@@ -54,7 +54,8 @@ def test_every_frame_of_the_wire_table_is_read(row):
     assert {"type": kind, "lane": lane, "id": frame_id} == row["frame"]
     assert length == len(data) - protocol.HEADER.size
     assert protocol.header(length, kind, frame_id) == data[:16]
-    assert comparable(codec.Decoder().decode(data[16:])) == comparable(from_json(row["value"]))
+    body = data[16:] if kind == protocol.CHUNK else codec.Decoder().decode(data[16:])
+    assert comparable(body) == comparable(from_json(row["value"]))
 
 
 def test_a_header_without_our_mark_is_refused():

@@ -39,6 +39,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "function": lambda parts: placeholders.Function(*parts),
     "handle": lambda parts: placeholders.Handle(*parts),
     "array": lambda parts: placeholders.Array(parts[0], parts[1], from_json(parts[2])),
+    "raw": bytes.fromhex,
     "attachment": lambda parts: placeholders.Attachment(*parts),
     **{name: kind.fromisoformat for name, kind in DATES.items()},
 }
