@@ -16,9 +16,10 @@ from flambeau.codec import Encoder
 from flambeau.dispatch import Dispatcher
 from flambeau.frames import FrameReader, FrameWriter, WireClosed
 from flambeau.interrupts import Gate
-from flambeau.jobs import Inbox, Running
+from flambeau.jobs import Running
 from flambeau.objects import Objects
 from flambeau.protocol import EVENT, ProtocolError
+from flambeau.reading import WireInbox
 from flambeau.resolve import Resolver
 
 EXIT_USAGE = 64  # EX_USAGE of sysexits.h
@@ -32,9 +33,10 @@ def main() -> None:
     except OSError as error:
         stdio.complain(str(error))
         raise SystemExit(EXIT_USAGE) from None
-    wire = FrameWriter(fd)
+    reader, wire = FrameReader(fd), FrameWriter(fd)
 
     def forget_in_child() -> None:
+        reader.close()
         wire.close()
         context.install(None)
 
@@ -44,14 +46,14 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         # The main thread alone: another one may be changing the very frames that would be read, without the lock (seen: SIGSEGV).
         faulthandler.register(signal.SIGUSR1, all_threads=False)
-    serve(fd, wire)
+    serve(reader, wire)
 
 
-def serve(fd: int, wire: FrameWriter) -> None:
+def serve(reader: FrameReader, wire: FrameWriter) -> None:
     """Puts the parts together and runs them on this thread, the main one."""
-    inbox, running, objects = Inbox(), Running(), Objects()
+    inbox, running, objects = WireInbox(), Running(), Objects()
     gate = Gate(running)
-    channel = Channel(FrameReader(fd), wire, inbox, running, gate)
+    channel = Channel(reader, wire, inbox, running, gate)
     try:
         setup = channel.greet()
     except (ProtocolError, WireClosed, OSError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""The I/O thread: owns the reading end of the wire, answers the control plane itself, and hands the rest to the main thread.
+"""What comes by the wire: answers the control plane at once, on whichever thread reads, and puts the rest into the inbox.
 
-Whatever ends this thread ends the process: a worker without a host must not live on.
+Whatever ends the reading ends the process: a worker without a host must not live on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from flambeau.callbacks import Callbacks
 from flambeau.codec import Decoder, Encoder
 from flambeau.frames import FrameReader, FrameWriter, WireClosed
 from flambeau.interrupts import Gate
-from flambeau.jobs import Inbox, Job, Running
+from flambeau.jobs import Job, Running
 from flambeau.objects import Failed, Objects
 from flambeau.placeholders import Attachment
 from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
+from flambeau.reading import WireInbox
 from flambeau.stdio import complain
 
 # Valid until the next frame is read: whatever is kept of it is decoded first.
@@ -33,13 +34,13 @@ STACK_FRAMES = 200
 
 
 class Channel:
-    """Reads frames for ever. Control (ping, cancel, dump, callback answers) never waits for the main thread."""
+    """One frame after the other. Control (ping, cancel, dump, callback answers) never waits for what the main thread runs."""
 
     def __init__(
         self,
         reader: FrameReader,
         wire: FrameWriter,
-        inbox: Inbox,
+        inbox: WireInbox,
         running: Running,
         gate: Gate,
     ) -> None:
@@ -93,29 +94,28 @@ class Channel:
         """Begins to read."""
         self._objects = objects
         self._callbacks = callbacks
-        threading.Thread(target=self._run, name="flambeau-wire", daemon=True).start()
+        self._inbox.start(self._read, self._reader.has_more)
 
-    def _run(self) -> None:
-        status = 1
+    def _read(self) -> None:
+        """One frame, and those that came whole with it: a cancel among them must find its call before that begins."""
+        reader = self._reader
         try:
-            while True:
+            self._one_frame()
+            while reader.has_frame():
                 self._one_frame()
-        except WireClosed:
-            status = 0
-        except OSError:
-            status = 0  # a host that dies with unread replies gives ECONNRESET
+        except (WireClosed, OSError):
+            end_process(0)  # a host that dies with unread replies gives ECONNRESET
         except BaseException as error:
             complain(f"the wire is broken: {error}")
-            status = EXIT_PROTOCOL
-        finally:
-            end_process(status)
+            end_process(EXIT_PROTOCOL)
 
     def _one_frame(self) -> None:
-        length, kind, lane, frame_id = protocol.read_header(self._reader.view(protocol.HEADER.size))
+        reader = self._reader
+        length, kind, lane, frame_id = reader.header()
         if kind == protocol.CHUNK:
             self._on_chunk(frame_id, length)
             return
-        body = self._reader.view(length)
+        body = reader.view(length)
         handler = self._handlers.get(kind)
         if handler is None:
             raise ProtocolError(f"frame type {kind} is not known")
@@ -135,7 +135,7 @@ class Channel:
             self._expect(decoder.attachments, lambda: None)  # they come all the same
             self._refuse(call_id, "ProtocolError", str(error), "PROTOCOL_ERROR")
             return
-        job = Job(call, awaits_attachments=bool(decoder.attachments))
+        job = Job(call, self._inbox.wait_for if decoder.attachments else None)
         self._expect(decoder.attachments, job.set_ready)
         if call_id in self._cancelled_early:
             self._cancelled_early.discard(call_id)
@@ -198,6 +198,9 @@ class Channel:
             self._inbox.add(Wake())
             self._gate.interrupt()
         self._inbox.add(Shutdown())
+        threading.Thread(target=self._insist, daemon=True).start()
+
+    def _insist(self) -> None:
         if self._inbox.leaving.wait(protocol.SHUTDOWN_S):
             time.sleep(protocol.EXIT_HANDLERS_S)
         os._exit(0)

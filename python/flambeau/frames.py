@@ -1,18 +1,19 @@
 """Whole frames over one file descriptor. Knows how bytes travel and in which order, and nothing of what they say.
 
-Reading belongs to the I/O thread. Any thread may write: small frames at once, attachments chunk by chunk by a thread of their own,
+One thread reads at a time. Any thread may write: small frames at once, attachments chunk by chunk by a thread of their own,
 which steps back whenever somebody else has something to say.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections import deque
 from queue import SimpleQueue
 
-from flambeau.protocol import CHUNK, CHUNK_BYTES, MAX_UNSENT_BYTES, header
+from flambeau.protocol import CHUNK, CHUNK_BYTES, HEADER, MAX_UNSENT_BYTES, header, read_header
 
 READ_BYTES = 64 * 1024
 JOINED_BYTES = 64 * 1024
@@ -31,6 +32,33 @@ class FrameReader:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
+
+    def close(self) -> None:
+        """For a forked child: nothing comes any more."""
+        self._fd = -1
+
+    def has_frame(self) -> bool:
+        """True if a whole frame that fits into the buffer is in it already."""
+        held = self._end - self._start
+        return held >= HEADER.size and held >= HEADER.size + read_header(self._buffer, self._start)[0]
+
+    def has_more(self) -> bool:
+        """True if something has come that was not read."""
+        if self._end > self._start:
+            return True
+        if self._fd < 0:
+            return False
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLIN)
+        return bool(waiting.poll(0))
+
+    def header(self) -> tuple[int, int, int, int]:
+        """(length, type, lane, id) of the next frame; its body has to be read next."""
+        if self._end - self._start < HEADER.size:
+            self._fill(HEADER.size)
+        start = self._start
+        self._start = start + HEADER.size
+        return read_header(self._buffer, start)
 
     def read(self, size: int) -> bytes | bytearray:
         """`size` bytes. Raises WireClosed at the end of the stream."""

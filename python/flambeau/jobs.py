@@ -1,12 +1,13 @@
-"""Calls on their way, and what the I/O thread and the main thread hand each other. Knows neither the wire nor how a call is run.
+"""Calls on their way, and what reaches the main thread. Knows neither the wire nor how a call is run.
 
-The two threads share no lock here: each step is one operation on a dict, list or queue, which the interpreter makes atomic.
+Threads share no lock here: each step is one operation on a dict, list or queue, which the interpreter makes atomic.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from flambeau.protocol import Call, Release, Return, Shutdown, Wake
@@ -15,11 +16,12 @@ from flambeau.protocol import Call, Release, Return, Shutdown, Wake
 class Job:
     """One call and what becomes of it."""
 
-    __slots__ = ("_ready", "call", "cancelled", "cancelled_s", "interrupted", "progress", "started_s")
+    __slots__ = ("_ready", "_wait", "call", "cancelled", "cancelled_s", "interrupted", "progress", "started_s")
 
-    def __init__(self, call: Call, *, awaits_attachments: bool) -> None:
+    def __init__(self, call: Call, wait: Callable[[threading.Event], None] | None = None) -> None:
+        """`wait`, if it has attachments: how the main thread waits for them."""
         self.call = call
-        # Set by the I/O thread; everything that can stop the call early looks at it.
+        # Set by whoever reads the wire; everything that can stop the call early looks at it.
         self.cancelled = False
         self.cancelled_s = 0.0
         # The exception has been raised in it: never twice, so that `finally` blocks of user code run undisturbed.
@@ -27,7 +29,8 @@ class Job:
         self.started_s = 0.0
         # Of context.py: the meter that keeps progress events to a bearable rate.
         self.progress: object = None
-        self._ready = threading.Event() if awaits_attachments else None
+        self._wait = wait
+        self._ready = None if wait is None else threading.Event()
 
     def set_ready(self) -> None:
         """Its attachments are whole, or it will not run: whoever waits for it goes on."""
@@ -35,9 +38,9 @@ class Job:
             self._ready.set()
 
     def wait_until_ready(self) -> None:
-        """Blocks until its attachments are whole."""
-        if self._ready is not None:
-            self._ready.wait()
+        """Blocks until its attachments are whole; for the main thread."""
+        if self._ready is not None and self._wait is not None:
+            self._wait(self._ready)
 
 
 Item = Job | Release | Return | Shutdown | Wake
@@ -48,13 +51,13 @@ class Inbox:
 
     def __init__(self) -> None:
         self._arrivals: SimpleQueue[Item] = SimpleQueue()
-        # Whoever pops a job from here owns it: the main thread to run it, or the I/O thread to cancel it.
+        # Whoever pops a job from here owns it: the main thread to run it, or whoever reads a cancel for it.
         self._queued: dict[int, Job] = {}
         # Set by the main thread once it has seen SHUTDOWN.
         self.leaving = threading.Event()
 
     def add(self, item: Item) -> None:
-        """From the I/O thread."""
+        """From whoever reads the wire."""
         if isinstance(item, Job):
             self._queued[item.call.id] = item
         self._arrivals.put(item)

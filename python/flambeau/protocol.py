@@ -25,13 +25,15 @@ MAX_UNSENT_BYTES = 256 * 1024 * 1024
 MESSAGE_BYTES = 64 * 1024
 TRACEBACK_LINES = 200
 CAUSE_DEPTH = 16
+NEXT_ITEMS = 64
 PROGRESS_PER_SECOND = 50
 NUDGE_S = 0.05
 COOPERATIVE_S = 1.0
-# Of reading.py: how soon the I/O thread looks after the wire when the main thread does not, and how long until both rest.
+# Of reading.py: how long one thing, and how long many short ones, may keep the main thread from the wire before the I/O thread takes
+# over, and how long after the last of them that no longer looks.
 TICK_S = 0.001
-AWAY_TICKS = 5
-IDLE_TICKS = 50
+AWAY_S = 0.005
+IDLE_S = 0.05
 SHUTDOWN_S = 1.0
 EXIT_HANDLERS_S = 0.8
 
@@ -118,7 +120,9 @@ def read_header(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[
     """(length, type, lane, id). Raises ProtocolError for anything that is not a header of ours."""
     length, kind, mark, lane, frame_id = HEADER.unpack_from(data, offset)
     if mark != MARK:
-        raise ProtocolError(f"expected a frame header marked 0x{MARK:X}, got {bytes(data[offset : offset + 16]).hex()}: something else wrote to the wire")
+        raise ProtocolError(
+            f"expected a frame header marked 0x{MARK:X}, got {bytes(data[offset : offset + 16]).hex()}: something else wrote to the wire"
+        )
     limit = CHUNK_BYTES if kind == CHUNK else MAX_FRAME_BYTES
     if length > limit:
         raise ProtocolError(f"a frame of type {kind} with {length} bytes; the limit is {limit}")

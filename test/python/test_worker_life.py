@@ -139,6 +139,42 @@ def test_sigusr1_writes_the_main_threads_stack_to_stderr_and_hurts_nothing():
     assert "most recent call first" in worker.stderr.text
 
 
+def test_control_is_answered_at_every_moment_of_calls_short_and_long(worker):
+    """The wire changes hands between two threads while a call runs, and back after it."""
+    for step in range(200):
+        call = worker.send_call("call", HostSide.module("time"), ["sleep"], [step % 5 * 0.001])
+        time.sleep(step % 7 * 0.0005)
+        assert worker.ping(timeout_s=5)["running"] in (call, None)
+        worker.answer(call, timeout_s=5)
+
+
+def test_a_call_behind_many_short_ones_can_be_cancelled_before_it_begins(worker):
+    worker.run("ran = []")
+    short = [worker.send_call("call", HostSide.module("time"), ["sleep"], [0.0005]) for _ in range(200)]
+    last = worker.send_call("call", SCRATCH, ["ran", "append"], [1])
+    worker.cancel(last)
+    assert worker.failure(lambda: worker.answer(last))["code"] == "CANCELLED"
+    for call in short:
+        worker.answer(call)
+    assert worker.expr("len(_0)", HostSide.path(SCRATCH, "ran")) == 0
+
+
+def test_a_finalizer_that_calls_the_host_in_the_middle_of_reading_does_not_stop_the_worker():
+    with Worker() as worker:
+        worker.hello()
+        worker.functions[1] = lambda: None
+        worker.run(
+            "import gc\n"
+            "class Cycle:\n"
+            " def __init__(self, function): self.me, self.function = self, function\n"
+            " def __del__(self): self.function()\n"
+            "def leave(function): Cycle(function); gc.set_threshold(1)"
+        )
+        worker.call(SCRATCH, "leave", HostSide.function(1))
+        for _ in range(20):
+            assert worker.expr("1 + 1") == 2
+
+
 # Streams
 
 
