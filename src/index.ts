@@ -7,6 +7,7 @@ export type { AppDescription, EndpointDescription, EndpointMode } from "./app/de
 export { type Endpoint, endpoint } from "./app/endpoint.ts";
 export type { FileStore, StoredFile } from "./app/files.ts";
 // Python, seen from TypeScript.
+export type { PyDict, PyItems, PyList, PySet, PyTuple } from "./bridge/container-types.ts";
 export type * from "./bridge/stub-types.ts";
 // Running one: the host and what it reports.
 export { readSettings, type Settings } from "./config.ts";

@@ -5,16 +5,19 @@
 export type PyScalar = string | number | bigint | boolean | null | Uint8Array;
 
 /** What `await` gives: a scalar itself, anything else as a settled handle. */
-export type Settled<T> = unknown extends T ? PyRef : T extends PyScalar ? T : PyRef<T>;
+export type Settled<T> = T extends Known ? (T extends PyScalar ? T : PyRef<T>) : PyRef;
 
 /** A settled handle. Not thenable: `await ref`, `return ref` and `Promise.all([ref])` never touch Python. */
-export type PyRef<T = unknown> = PyRefCore<T> & Members<T>;
+export type PyRef<T = unknown> = PyRefCore<T> & Members<T> & Untyped<T>;
 
 /** A recorded path, or a call under way. May be awaited, called, indexed, assigned and passed on without awaiting. */
-export type PyExpr<T = unknown> = PyExprCore<T> & Members<T>;
+export type PyExpr<T = unknown> = PyExprCore<T> & Members<T> & Untyped<T>;
 
-/** For fields of an app: a handle, of a known type where there are generated types. */
-export type Py<T = unknown> = PyRef<T>;
+/**
+ * For fields of an app: a handle. `Py` takes whatever Python gives, typed or not; `Py<"diffusers.StableDiffusionXLPipeline">` is
+ * that class once `flambeau types diffusers` has written it, and until then as `Py`.
+ */
+export type Py<T = unknown> = T extends keyof PyTypes ? PyRef<PyTypes[T]> : T extends string ? PyRef : PyRef<T>;
 
 /** Any proxy. Parameters take this, results give PyRef or PyExpr. */
 export type PyLike<T = unknown> = unknown extends T ? PyCore : PyRefCore<T> | PyExprCore<T>;
@@ -34,8 +37,16 @@ export type PyArg =
 /** Python calls it and waits for what it returns (or resolves with). Arguments arrive as settled values. */
 export type PyCallback = (...args: never) => unknown;
 
-/** For setters in generated types: a plain value, or a proxy of one. */
-export type PyInput<T> = (T extends PyScalar ? T : never) | (T extends PyScalar ? never : PyLike<T>) | PyExprCore<T>;
+/** In generated types: a proxy of T or of a subclass, or one of which nothing is known. */
+export type PyArgOf<T> = PyProxyOf<Kind<T>> | PyUntyped;
+/** For setters: the same, and plain values where T is one. */
+export type PyInput<T> = Extract<T, PyScalar> | PyArgOf<T>;
+/** What can be sent as a positional argument without being taken for keywords. */
+export type PyPositional = Exclude<PyArg, { readonly [key: string]: PyArg | undefined }>;
+/** Keywords of a Python function that takes any. */
+export interface PyKeywords {
+  readonly [name: string]: PyArg | undefined;
+}
 
 export interface PyCallOptions {
   /** Stops this call; null: not even the request's own signal does. */
@@ -71,9 +82,10 @@ export interface PyCore {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-interface PyRefCore<T> extends PyCore {
-  /** Never there; carries T. */
+interface PyRefCore<out T> extends PyCore {
+  /** Never there; they carry T. */
   readonly $of?: T;
+  readonly $is?: Kind<T>;
   readonly then?: undefined;
   /** What `len()` said when the handle came. */
   readonly $length: number;
@@ -85,7 +97,10 @@ interface PyRefCore<T> extends PyCore {
   [Symbol.asyncIterator](): AsyncIterableIterator<SettledItem<T>>;
 }
 
-interface PyExprCore<T> extends PyCore {
+interface PyExprCore<out T> extends PyCore {
+  /** Never there; they carry T. */
+  readonly $of?: T;
+  readonly $is?: Kind<T>;
   /** Checked on arrival. Not on a PyRef: `await` has made a plain value of a scalar there. */
   $number(): Promise<number>;
   $string(): Promise<string>;
@@ -99,31 +114,52 @@ interface PyExprCore<T> extends PyCore {
   finally(onfinally?: (() => void) | null): Promise<Settled<T>>;
 }
 
+/** Every T but `unknown`. T is always on the left of `extends` here: only then can `out T` be checked, and with it Untyped. */
+type Known = object | PyScalar | undefined;
+
 /** Members are seen through Optional: Python itself raises on None. Scalars have none. */
-type Members<T> = unknown extends T ? Untyped : NonNullable<T> extends PyScalar ? unknown : NonNullable<T>;
+type Members<T> = [Exclude<T, PyScalar>] extends [never] ? unknown : Exclude<T, PyScalar>;
+
+/** Classes compare by their bases, as in Python, and not member by member: overriding may change a signature there. */
+export type Kind<T> = T extends { readonly $kind?: infer K } ? K : T;
+interface PyProxyOf<K> extends PyCore {
+  readonly $is?: K;
+}
+/** In generated types, of `this`: Python's Self. */
+export type PySelf<This> = This extends { readonly $of?: infer T } ? T : unknown;
+type PyUntyped = PyCore & { readonly [typed]?: never };
+declare const typed: unique symbol;
 
 /** A generated sequence says what it holds. */
 export interface PyIterable<T> {
   readonly $each?: T;
 }
-type SettledItem<T> = unknown extends T ? PyRef : T extends { readonly $each?: infer I } ? Settled<I> : PyRef;
-type Item<T> = unknown extends T ? PyMember : T extends { readonly $each?: infer I } ? PyExpr<I> : PyMember;
+type SettledItem<T> = T extends { readonly $each?: infer I } ? Settled<I> : PyRef;
+type Item<T> = T extends { readonly $each?: infer I } ? PyExpr<I> : PyMember;
 
-interface Untyped {
-  (...args: PyArg[]): PyExpr;
+/**
+ * What can be done with an object of which nothing is known: any member, any call. Of a known T it adds nothing that can be used, and
+ * yet is there: `out T` lets a typed handle stand where an untyped one is expected, which no index signature alone would allow.
+ */
+type Untyped<T> = AnyMember<T> & NoMember<T> & AnyCall<T>;
+type AnyMember<out T> = { [name in T extends Known ? typeof typed : string]: PyMember };
+/** A misspelt name of ours is an error and not a Python attribute. */
+type NoMember<out T> = { [ours in T extends Known ? never : `$${string}`]: never };
+interface AnyCall<out T> {
+  (...args: T extends Known ? NotCallable : PyArg[]): PyExpr;
   // Without these lines Function.prototype would answer (nn.Module.apply, thread.name).
-  apply: PyMember;
-  bind: PyMember;
-  call: PyMember;
-  name: PyMember;
-  length: PyMember;
-  caller: PyMember;
-  arguments: PyMember;
-  prototype: PyMember;
-  [name: string]: PyMember;
-  /** A misspelt name of ours is an error and not a Python attribute. */
-  [ours: `$${string}`]: never;
+  apply: PyExpr;
+  bind: PyExpr;
+  call: PyExpr;
+  name: PyExpr;
+  length: PyExpr;
+  caller: PyExpr;
+  arguments: PyExpr;
+  prototype: PyExpr;
 }
+/** More arguments than any call has: the compiler then leaves this signature out of what it says about a wrong call. */
+type NotCallable = [...Never4, ...Never4, ...Never4, ...Never4, ...Never4, ...Never4, ...Never4, ...Never4];
+type Never4 = [notCallable: never, _2: never, _3: never, _4: never];
 
 /**
  * Reading a member gives an expression, so an expression is what can be assigned; `py.of(x)` makes one of anything.
@@ -145,9 +181,12 @@ export type TypedArrayConstructor =
   | Uint16ArrayConstructor
   | Uint32ArrayConstructor;
 
-/** Filled by generated types through declaration merging. */
+/** Modules by name. Filled by generated types (`flambeau types`) through declaration merging. */
 // biome-ignore lint/suspicious/noEmptyInterface: merged into by generated types
 export interface PyModules {}
+/** Classes by qualified name, for fields. Filled in the same way. */
+// biome-ignore lint/suspicious/noEmptyInterface: merged into by generated types
+export interface PyTypes {}
 
 /** Python as an app sees it: `this.py`. */
 export interface Python {
