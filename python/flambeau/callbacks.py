@@ -1,6 +1,7 @@
 """Functions of the host's, callable from Python: INVOKE, and the wait for RETURN.
 
 While the main thread waits, it runs the calls that the host makes inside that function, and nothing else: others keep their order.
+Functions that nothing refers to any more are told to the host between two calls: a finalizer may run anywhere, also inside of a send.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -17,9 +19,10 @@ from flambeau.frames import FrameWriter
 from flambeau.interrupts import Gate
 from flambeau.objects import BY_VALUE, Objects, describe
 from flambeau.placeholders import Function, Handle
-from flambeau.protocol import FUNCTION_WAITS, INVOKE, Return
+from flambeau.protocol import DROPPED, FUNCTION_LATEST_WINS, FUNCTION_WAITS, INVOKE, Return
 
 HostFunction = Callable[..., Any]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class HostError(Exception):
@@ -30,6 +33,20 @@ class HostError(Exception):
         self.name = name
         self.stack = stack
         self.callback_id = callback_id
+
+
+class _Latest:
+    """A function of which only the newest call matters: one is on its way, and the newest since then is held back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.sent: int | None = None
+        self.held: Arguments | None = None
+
+
+def is_host_function(function: object) -> bool:
+    """True for what `Callbacks.function` has made."""
+    return getattr(function, "_flambeau_host", False) is True
 
 
 class Callbacks:
@@ -44,44 +61,82 @@ class Callbacks:
         self._main = threading.main_thread()
         # Waiting threads other than the main one; the main thread finds its answers in the inbox.
         self._slots: dict[int, SimpleQueue[Return]] = {}
-        self._functions: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-        # Set by the dispatcher: how the main thread waits for the answer to one callback.
+        self._functions: dict[int, weakref.ref[Any]] = {}
+        self._dropped: deque[int] = deque()
+        # Calls of latest-wins functions whose answer is awaited, and functions that hold a newer one back.
+        self._latest: dict[int, tuple[Function, _Latest]] = {}
+        self._holding: dict[int, tuple[Function, _Latest]] = {}
+        # Set by the dispatcher: how the main thread waits for the answer to one callback, and, before that, which call waits and
+        # which is the newest one that waits behind it.
         self.wait_on_main: Callable[[int], Return]
-        self.prepare_wait: Callable[[], None]
+        self.prepare_wait: Callable[[], tuple[int, int]]
         self.resolve: Callable[[object], Any]
 
     def function(self, described: Function) -> HostFunction:
         """The callable for a function of the host's; the same one while it is in use."""
         known = self._functions.get(described.id)
-        if known is not None:
-            return known  # type: ignore[no-any-return]
+        made = None if known is None else known()
+        if made is not None:
+            return made  # type: ignore[no-any-return]
+        if described.kind == FUNCTION_LATEST_WINS:
+            latest = _Latest()
 
-        def host_function(*args: Any, **kwargs: Any) -> Any:
-            return self._invoke(described, args, kwargs)
+            def host_function(*args: Any, **kwargs: Any) -> Any:
+                return self._offer(described, latest, (args, kwargs))
+        else:
 
-        self._functions[described.id] = host_function
+            def host_function(*args: Any, **kwargs: Any) -> Any:
+                return self._invoke(described, (args, kwargs))
+
+        host_function._flambeau_host = True  # type: ignore[attr-defined]
+        self._functions[described.id] = weakref.ref(host_function, lambda _gone: self._dropped.append(described.id))
         return host_function
 
     def deliver(self, answer: Return) -> bool:
-        """From the I/O thread: True if a thread other than the main one was waiting for it."""
+        """From whoever reads the wire: True if it is not for the main thread."""
+        latest = self._latest.pop(answer.id, None)
+        if latest is not None:
+            self._answered(*latest, answer.id)
+            return True
         slot = self._slots.pop(answer.id, None)
         if slot is None:
             return False
         slot.put(answer)
         return True
 
-    def _invoke(self, described: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def tidy(self) -> None:
+        """After each call, before its answer: what was held back goes out, and the host hears of functions that are gone."""
+        for function_id in list(self._holding):
+            function, latest = self._holding.pop(function_id, (None, None))
+            if function is None or latest is None:  # its answer came just now
+                continue
+            with latest.lock:
+                held, latest.held = latest.held, None
+                if held is not None:
+                    self._send_latest(function, latest, held)
+        if not self._dropped:
+            return
+        gone = []
+        while self._dropped:
+            function_id = self._dropped.popleft()
+            known = self._functions.get(function_id)
+            if known is not None and known() is None:  # it may have been made again
+                del self._functions[function_id]
+                gone.append(function_id)
+        if gone:
+            self._wire.send(DROPPED, 0, Encoder(self._next_attachment).encode(gone))
+
+    def _invoke(self, described: Function, given: Arguments) -> Any:
         callback_id = next(self._ids)
         waits = described.kind == FUNCTION_WAITS
         on_main = threading.current_thread() is self._main
         self._gate.shield()
         try:
-            if waits and on_main:
-                self.prepare_wait()
+            around = self.prepare_wait() if waits and on_main else (0, 0)
             slot: SimpleQueue[Return] = SimpleQueue()
             if waits and not on_main:
                 self._slots[callback_id] = slot
-            self._send(described, callback_id, args, kwargs)
+            self._send(described, callback_id, given, not waits, around)
         finally:
             self._gate.unshield()
         if not waits:
@@ -93,14 +148,44 @@ class Callbacks:
         name, message, stack = (error.get(key) for key in ("name", "message", "stack"))
         raise HostError(str(name or "Error"), str(message or ""), stack, callback_id)
 
-    def _send(self, described: Function, callback_id: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _offer(self, described: Function, latest: _Latest, given: Arguments) -> None:
+        self._gate.shield()
+        try:
+            with latest.lock:
+                if latest.sent is None:
+                    self._send_latest(described, latest, given)
+                else:
+                    latest.held = given
+                    self._holding[described.id] = (described, latest)
+        finally:
+            self._gate.unshield()
+
+    def _answered(self, described: Function, latest: _Latest, callback_id: int) -> None:
+        with latest.lock:
+            if latest.sent != callback_id:
+                return
+            latest.sent = None
+            self._holding.pop(described.id, None)
+            held, latest.held = latest.held, None
+            if held is not None:
+                self._send_latest(described, latest, held)
+
+    def _send_latest(self, described: Function, latest: _Latest, given: Arguments) -> None:
+        """Its answer is what lets the next one go. Under the lock."""
+        latest.sent = next(self._ids)
+        self._latest[latest.sent] = (described, latest)
+        self._send(described, latest.sent, given, False, (0, 0))
+
+    def _send(self, described: Function, callback_id: int, given: Arguments, one_way: bool, around: tuple[int, int]) -> None:
         encoder = Encoder(self._next_attachment)
+        args, kwargs = given
         body = encoder.encode(
             [
                 described.id,
                 [self.travelling(item, encoder) for item in args],
                 {name: self.travelling(item, encoder) for name, item in kwargs.items()},
-                described.kind != FUNCTION_WAITS,
+                one_way,
+                *around,
             ]
         )
         self._wire.send(INVOKE, callback_id, body, encoder.attachments)

@@ -15,16 +15,17 @@ from flambeau.frames import FrameWriter, WireClosed
 from flambeau.interrupts import CallCancelled, Gate
 from flambeau.jobs import Inbox, Item, Job, Running
 from flambeau.objects import BY_VALUE, Failed, FailedLink, Objects, describe
-from flambeau.operations import ByValue, carry_out
-from flambeau.operations import Item as NextItem
+from flambeau.operations import ByValue, Items, carry_out
 from flambeau.placeholders import Handle
 from flambeau.protocol import FAILURE, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
 from flambeau.resolve import Resolver
 
 LEAST_RECURSION_LIMIT = 1000
 
-# What a call came to: the result and what is said of it, or the body of a FAILURE.
-Outcome = tuple[object, tuple[str, int | None, int] | None]
+# Type name, length, flags of an object; None for what travels by value.
+Note = tuple[str, int | None, int] | None
+# What a call came to: the result, and what is said of it or of each of its items.
+Outcome = tuple[object, list[Note]]
 
 
 class Dispatcher:
@@ -44,8 +45,14 @@ class Dispatcher:
         self._objects = objects
         self._gate = gate
         self._pid = os.getpid()
-        # Arrivals that were looked at while waiting for a callback's answer, and have to wait their turn.
+        # Arrivals that were looked at while waiting for something else, and have to wait their turn.
         self._waiting: deque[Item] = deque()
+        # The newest call that has ever been put there.
+        self._newest_waiting = 0
+        # `enter` calls of the host's blocks that have not been left, innermost last: only calls made inside of the last one run.
+        # What a context manager changes, such as torch's modes, is seen by everything on its thread.
+        self._blocks: list[int] = []
+        self._blocks_left = 0
         # Callbacks that the main thread waits for, innermost last, and their answers.
         self._awaited: set[int] = set()
         self._answers: dict[int, Return] = {}
@@ -67,12 +74,37 @@ class Dispatcher:
     def serve(self) -> None:
         """Until SHUTDOWN."""
         while True:
-            item = self._waiting.popleft() if self._waiting else self._inbox.take()
+            item = self._next()
             if isinstance(item, Shutdown):
                 self._inbox.leaving.set()
                 return
             self._serve_one(item)
             del item  # what it holds must not live until the next arrival
+
+    def _next(self) -> Item:
+        if not self._blocks:
+            return self._waiting.popleft() if self._waiting else self._inbox.take()
+        item = self._first_of_waiting(0, self._admits)
+        while item is None:
+            item = self._inbox.take()
+            if not self._admits(item):
+                self._put_back(item)
+                item = None
+        return item
+
+    def _put_back(self, item: Item) -> None:
+        self._waiting.append(item)
+        if isinstance(item, Job):
+            self._newest_waiting = max(self._newest_waiting, item.call.id)
+
+    def _first_of_waiting(self, start: int, fits: Callable[[Item], bool]) -> Item | None:
+        """Takes it out."""
+        for place in range(start, len(self._waiting)):
+            item = self._waiting[place]
+            if fits(item):
+                del self._waiting[place]
+                return item
+        return None
 
     def _serve_one(self, item: Item) -> None:
         if isinstance(item, Job):
@@ -92,6 +124,8 @@ class Dispatcher:
             self.context.finish(job)
             self._running.pop()
             self._mend()
+            self._callbacks.tidy()
+            self._mark_block(job.call, failure is None)
             if failure is None and outcome is not None:
                 self._answer(job.call, outcome)
             else:
@@ -105,13 +139,12 @@ class Dispatcher:
             try:
                 self._gate.open(job)
                 value = carry_out(job.call, self._resolver)
-                about = value.value if isinstance(value, NextItem) else value
-                note = None if type(about) in BY_VALUE or type(about) is ByValue else describe(about)
+                notes = [_note(item) for item in value.values] if type(value) is Items else [_note(value)]
             finally:
                 self._gate.shut()
             if os.getpid() != self._pid:
                 os._exit(0)  # a forked child that came back from user code: the call is the parent's to answer
-            return None, (value, note)
+            return None, (value, notes)
         except FailedLink as link:
             return {**link.failure, "link": link.call_id}, None
         except BaseException as error:
@@ -128,14 +161,16 @@ class Dispatcher:
         return failure_of(error, job.call, self._objects, job.cancelled)
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
-        value, note = outcome
+        value, notes = outcome
+        note = notes[0] if notes and type(value) is not Items else None
         encoder = Encoder(self._next_attachment)
-        kept = None if isinstance(value, (ByValue, NextItem)) else value
+        kept = None if isinstance(value, (ByValue, Items)) else value
         try:
             if isinstance(value, ByValue):
                 body = encoder.encode(value.value)
-            elif isinstance(value, NextItem):
-                body = encoder.encode((value.done, self._item(value.value, note, encoder)))
+            elif isinstance(value, Items):
+                items = [self._item(item, about, encoder) for item, about in zip(value.values, notes, strict=True)]
+                body = encoder.encode((value.done, items))
             elif note is None:
                 body = encoder.encode(self._item(value, None, encoder))
             else:
@@ -147,11 +182,11 @@ class Dispatcher:
             self._fail(call, self._too_large(len(body)))
             return
         told = self._objects.keep_result(call.id, kept)
-        if note is not None and not isinstance(value, NextItem):
+        if note is not None:
             body = encoder.encode(Handle(told, *note))
         self._wire.send(RESULT, call.id, body, encoder.attachments)
 
-    def _item(self, value: object, note: tuple[str, int | None, int] | None, encoder: Encoder) -> object:
+    def _item(self, value: object, note: Note, encoder: Encoder) -> object:
         if note is None:
             return encoder.bulk(value) if type(value) is bytes else value
         return Handle(self._objects.lend(value), *note)
@@ -178,20 +213,41 @@ class Dispatcher:
         if sys.getrecursionlimit() < LEAST_RECURSION_LIMIT:
             sys.setrecursionlimit(LEAST_RECURSION_LIMIT)
 
-    def set_aside(self) -> None:
-        """Before a callback goes out: what has arrived by now was not sent by it, and keeps its order."""
-        self._waiting.extend(self._inbox.take_arrived())
+    def _mark_block(self, call: Call, is_done: bool) -> None:
+        """`enter` of a block takes the main thread for it, `exit` gives it back, also when leaving failed."""
+        if call.op == "enter" and is_done and call.args == [True]:
+            self._blocks.append(call.id)
+        elif call.op == "exit" and len(call.args) == 2 and call.args[1] in self._blocks:
+            self._blocks.remove(call.args[1])
+            self._blocks_left += 1
+
+    def set_aside(self) -> tuple[int, int]:
+        """Before a callback goes out: what has arrived by now was not sent by it, and keeps its order.
+
+        The call that is going to wait, and the newest one that waits behind it.
+        """
+        for item in self._inbox.take_arrived():
+            self._put_back(item)
+        job = self._running.top
+        return (0 if job is None else job.call.id), self._newest_waiting
 
     def wait_for(self, callback_id: int) -> Return:
         """The answer to a callback; meanwhile runs the calls that the host makes inside of it. Raises CallCancelled."""
         job = self._running.top
         self._gate.shield()
         self._awaited.add(callback_id)
+        # Those before this place are not ours to run; later ones may be let in by the end of a block.
+        start, blocks_left = len(self._waiting), self._blocks_left
         try:
             while callback_id not in self._answers:
                 if job is not None and job.cancelled and not job.interrupted:
                     break
-                self._meanwhile(self._inbox.take(), 0 if job is None else job.call.tag)
+                item = self._first_of_waiting(start, self._runs_inside) if blocks_left != self._blocks_left else None
+                if item is None:
+                    blocks_left = self._blocks_left
+                    item = self._inbox.take()
+                self._meanwhile(item)
+                del item
         finally:
             self._awaited.discard(callback_id)
             answer = self._answers.pop(callback_id, None)
@@ -200,21 +256,45 @@ class Dispatcher:
             raise CallCancelled("the call that waits for this callback was cancelled")
         return answer
 
-    def _meanwhile(self, item: Item, tag: int) -> None:
+    def _meanwhile(self, item: Item) -> None:
         if isinstance(item, Return):
             if item.id in self._awaited:
                 self._answers[item.id] = item
         elif isinstance(item, Wake):
             return
-        elif isinstance(item, Job) and item.call.tag == tag and not self._must_wait(set(item.call.refs)):
+        elif isinstance(item, Job) and self._runs_inside(item):
             self._gate.lowered(lambda: self._run(item))
-        elif isinstance(item, Release) and not self._must_wait({object_id for object_id, _ in item.counts}):
+        elif isinstance(item, Release) and self._admits(item):
             self._objects.release(item.counts)
         else:
-            self._waiting.append(item)
+            self._put_back(item)
 
-    def _must_wait(self, ids: set[int]) -> bool:
-        """True if it names the result of a call that has not ended, or something that a waiting call still needs."""
+    def _runs_inside(self, item: Item) -> bool:
+        """True for a call that the host makes while the running one waits for it, on behalf of the same request or in a callback."""
+        top = self._running.top
+        if not isinstance(item, Job) or not self._admits(item):
+            return False
+        if item.call.tag == (0 if top is None else top.call.tag):
+            return True
+        return any(job.call.id in item.call.inside for job in self._running.stack)
+
+    def _admits(self, item: Item) -> bool:
+        """True if it may be carried out before those that wait: no block keeps it out, and it meets everything that it names."""
+        if isinstance(item, Job):
+            return (not self._blocks or self._blocks[-1] in item.call.inside) and not self._is_to_come(set(item.call.refs))
+        if isinstance(item, Release):
+            ids = {object_id for object_id, _ in item.counts}
+            return not self._is_to_come(ids) and not any(
+                isinstance(waiting, Job) and not ids.isdisjoint(waiting.call.refs) for waiting in self._waiting
+            )
+        return True
+
+    def _is_to_come(self, ids: set[int]) -> bool:
+        """True if one of them is the result of a call that has not ended."""
         if any(job.call.id in ids for job in self._running.stack):
             return True
-        return any(isinstance(item, Job) and (item.call.id in ids or not ids.isdisjoint(item.call.refs)) for item in self._waiting)
+        return any(isinstance(item, Job) and item.call.id in ids for item in self._waiting)
+
+
+def _note(value: object) -> Note:
+    return None if type(value) in BY_VALUE or type(value) is ByValue else describe(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from flambeau import pipelines
-from flambeau.protocol import Call
+from flambeau.protocol import NEXT_ITEMS, Call
 from flambeau.resolve import Resolver
 
 
@@ -27,15 +28,22 @@ class ByValue:
 
 
 @dataclass(frozen=True)
-class Item:
-    """The answer of `next`: a scalar or a handle beside `done`."""
+class Items:
+    """The answer of `next`: scalars and handles beside `done`."""
 
     done: bool
-    value: object
+    values: list[object]
+
+
+class Steps:
+    """An iterator of a container of Python's own, whose items are there already: several of them may travel at once."""
+
+    def __init__(self, iterator: Iterator[object]) -> None:
+        self.iterator = iterator
 
 
 def carry_out(call: Call, resolver: Resolver) -> object:
-    """The result of a call: an object, ByValue or Item. Raises whatever user code raises."""
+    """The result of a call: an object, ByValue or Items. Raises whatever user code raises."""
     operation = _OPERATIONS.get(call.op)
     if operation is None:
         raise UnknownOperation(f"operation {call.op!r} is not known; expected one of {', '.join(_OPERATIONS)}")
@@ -50,9 +58,9 @@ def _call(call: Call, resolver: Resolver) -> object:
     function = _target(call, resolver)
     args, kwargs = resolver.arguments(call.args, call.kwargs)
     if not pipelines.is_pipeline(function):
-        return function(*args, **kwargs)
+        return resolver.coroutines.settled(function(*args, **kwargs))
     with pipelines.watched(function):
-        return function(*args, **kwargs)
+        return function(*args, **pipelines.forgiving(kwargs))
 
 
 def _owner(call: Call, resolver: Resolver) -> tuple[Any, Any]:
@@ -97,39 +105,66 @@ def _pixels(call: Call, resolver: Resolver) -> object:
     return ByValue(pixels(_target(call, resolver)))
 
 
+# Their items are there before they are asked for, so asking for several runs no code of the user's ahead of time.
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, range, str, bytes, type({}.keys()), type({}.values()), type({}.items())})
+
+
+def _iter(call: Call, resolver: Resolver) -> object:
+    target = _target(call, resolver)
+    if type(target) in _CONTAINERS:
+        return Steps(iter(target))
+    if hasattr(type(target), "__aiter__") and not hasattr(type(target), "__iter__"):
+        return type(target).__aiter__(target)
+    return iter(target)
+
+
 def _next(call: Call, resolver: Resolver) -> object:
     target = _target(call, resolver)
+    if type(target) is Steps:
+        values = list(itertools.islice(target.iterator, NEXT_ITEMS))
+        return Items(len(values) < NEXT_ITEMS, values)
     try:
-        return Item(False, next(target))
-    except StopIteration:
-        return Item(True, None)
+        if hasattr(type(target), "__anext__"):
+            return Items(False, [resolver.coroutines.run(_awaited(type(target).__anext__(target)))])
+        return Items(False, [next(target)])
+    except (StopIteration, StopAsyncIteration):
+        return Items(True, [])
+
+
+async def _awaited(awaitable: Any) -> object:
+    return await awaitable
 
 
 def _enter(call: Call, resolver: Resolver) -> object:
+    """Argument: whether the host's block holds the main thread until its `exit`, which is the dispatcher's to see to."""
     manager = _target(call, resolver)
-    enter = getattr(type(manager), "__enter__", None)
-    if enter is None:
-        raise TypeError(f"{type(manager).__qualname__!r} is not a context manager: it has no __enter__")
-    return enter(manager)
+    kind = type(manager)
+    if hasattr(kind, "__enter__"):
+        return kind.__enter__(manager)
+    if hasattr(kind, "__aenter__"):
+        return resolver.coroutines.run(_awaited(kind.__aenter__(manager)))
+    raise TypeError(f"{kind.__qualname__!r} is not a context manager: it has no __enter__")
 
 
 def _exit(call: Call, resolver: Resolver) -> object:
-    """Arguments: none, or the name and message of the error that ends the body. True if the manager swallows it."""
+    """Argument: None, or the name and message of the error that ends the body. True if the manager swallows it."""
     manager = _target(call, resolver)
-    args = [resolver.value(item) for item in call.args]
-    if len(args) == 1 and isinstance(args[0], list):
-        args = args[0]
-    leave = type(manager).__exit__
-    if not args or args[0] is None:
-        return bool(leave(manager, None, None, None))
-    error = BodyError(": ".join(str(part) for part in args))
-    return bool(leave(manager, BodyError, error, None))
+    kind = type(manager)
+    told: Any = resolver.value(call.args[0]) if call.args else None
+    error = None if told is None else BodyError(": ".join(str(part) for part in told))
+    about = (None, None, None) if error is None else (BodyError, error, None)
+    if hasattr(kind, "__exit__"):
+        return bool(kind.__exit__(manager, *about))
+    return bool(resolver.coroutines.run(_awaited(kind.__aexit__(manager, *about))))
 
 
 def _close(call: Call, resolver: Resolver) -> None:
     """Generators only: `close` of a file or a socket that is being iterated would be another thing."""
     target = _target(call, resolver)
-    if hasattr(type(target), "throw") and hasattr(type(target), "close"):
+    kind = type(target)
+    if hasattr(kind, "athrow") and hasattr(kind, "aclose"):
+        resolver.coroutines.run(_awaited(kind.aclose(target)))
+    elif hasattr(kind, "throw") and hasattr(kind, "close"):
         target.close()
 
 
@@ -141,7 +176,7 @@ _OPERATIONS: dict[str, Callable[[Call, Resolver], object]] = {
     "value": _value,
     "array": _array,
     "pixels": _pixels,
-    "iter": lambda call, resolver: iter(_target(call, resolver)),
+    "iter": _iter,
     "next": _next,
     "close": _close,
     "len": lambda call, resolver: len(_target(call, resolver)),

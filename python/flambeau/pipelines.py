@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flambeau import context
+from flambeau.callbacks import is_host_function
 
 if TYPE_CHECKING:  # importlib.abc costs 10 ms
     from importlib.abc import Loader
@@ -169,6 +170,19 @@ def watched(function: object) -> Iterator[None]:
         if not is_wrapped:
             with suppress(AttributeError):
                 del scheduler.step
+
+
+def forgiving(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A step callback of the host's that returns nothing changes nothing: pipelines read the dict that it was given back from it."""
+    callback: Any = kwargs.get("callback_on_step_end")
+    if not is_host_function(callback):
+        return kwargs
+
+    def step_end(pipeline: Any, step: int, timestep: Any, given: dict[str, Any]) -> Any:
+        answer = callback(pipeline, step, timestep, given)
+        return given if answer is None else answer
+
+    return {**kwargs, "callback_on_step_end": step_end}
 
 
 def _counted(step: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from flambeau.coroutines import Coroutines
 from flambeau.objects import Objects
 from flambeau.placeholders import Array, Attachment, Build, File, Function, Module, PathOf, Ref
 
@@ -19,6 +20,8 @@ class Resolver:
 
     def __init__(self, objects: Objects, make_function: Callable[[Function], object]) -> None:
         self._objects = objects
+        # Operations that look something up may have to wait for it as well.
+        self.coroutines = Coroutines()
         self._files: dict[str, tuple[tuple[int, int], ModuleType]] = {}
         self._table: dict[type, Callable[[Any], object]] = {
             Ref: lambda ref: objects.get(ref.id),

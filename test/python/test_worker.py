@@ -187,10 +187,10 @@ def test_keyword_arguments_may_have_any_name(worker):
 def test_iteration_ends_with_done_and_close_runs_the_generators_finally(worker):
     worker.run("log = []\ndef count():\n try:\n  for n in range(3): yield n\n finally: log.append('closed')")
     iterator = HostSide.ref(worker.call(worker_scratch(), "count", op="call").id)
-    assert worker.call(iterator, op="next") == (False, 0)
+    assert worker.call(iterator, op="next") == (False, [0])
     worker.call(iterator, op="close")
     assert worker.call(worker_scratch(), ["log", [0]], op="get") == "closed"
-    assert worker.call(iterator, op="next") == (True, None)
+    assert worker.call(iterator, op="next") == (True, [])
 
 
 def worker_scratch():
@@ -199,7 +199,7 @@ def worker_scratch():
 
 def test_items_that_are_objects_come_as_handles_under_ids_of_the_workers(worker):
     iterator = HostSide.ref(worker.call(HostSide.module("flambeau.values"), "evaluate", "iter([[1], [2]])").id)
-    done, item = worker.call(iterator, op="next")
+    done, (item,) = worker.call(iterator, op="next")
     assert (done, item.type_name) == (False, "list")
     assert item.id >= protocol.FIRST_WORKER_ID
     assert worker.call(HostSide.ref(item.id), [[0]], op="get") == 1
@@ -216,7 +216,8 @@ def test_iter_len_and_repr_ask_the_object(worker):
     items = HostSide.ref(worker.expr("[1, 2, 3]").id)
     assert worker.call(items, op="len") == 3
     assert worker.call(items, op="repr") == "[1, 2, 3]"
-    assert worker.call(items, op="iter").flags == 2
+    steps = HostSide.ref(worker.call(items, op="iter").id)
+    assert worker.call(steps, op="next") == (True, [1, 2, 3])
 
 
 def test_context_managers_get_the_error_of_the_body_and_may_swallow_it(worker):

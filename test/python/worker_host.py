@@ -163,7 +163,7 @@ class Worker:
             self._arrived.notify_all()
 
     def _run_function(self, callback_id: int, body: list[Any]) -> None:
-        function_id, args, kwargs, one_way = body
+        function_id, args, kwargs, one_way, *_around = body
         try:
             answer = [True, self.functions[function_id](*args, **kwargs)]
         except Exception as error:
