@@ -6,6 +6,7 @@ import { HEADER_BYTES } from "../../src/bridge/protocol.ts";
 import { PyTuple } from "../../src/bridge/values.ts";
 import { limits } from "../../src/config.ts";
 import { codeOf } from "../support/errors.ts";
+import { damage, seeded } from "../wire/damage.ts";
 
 function decoder(given: { readonly maxAttachmentBytes?: number } = {}): Decoder {
   return new Decoder({ limits: { ...limits, ...given }, onHandle: (handle) => handle });
@@ -69,28 +70,3 @@ describe("what arrives and is not of our wire", () => {
     for (const count of outcomes.values()) expect(count).toBeGreaterThan(1_000);
   });
 });
-
-/** Mulberry32: small, and the same on every machine. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-function damage(sample: Uint8Array, random: () => number): Uint8Array {
-  const bytes = [...sample];
-  const place = (): number => Math.floor(random() * bytes.length);
-  for (let change = 0; change <= random() * 3; change++) {
-    const kind = random();
-    if (kind < 0.5) bytes[place()] = Math.floor(random() * 256);
-    else if (kind < 0.65) bytes.splice(place(), 1);
-    else if (kind < 0.8) bytes.splice(place(), 0, Math.floor(random() * 256));
-    else if (kind < 0.9) bytes.length = place();
-    else bytes.splice(place(), 0, ...bytes.slice(place()));
-  }
-  return Uint8Array.from(bytes);
-}
