@@ -140,7 +140,9 @@ export class Channel {
     const id = this.#nextId++;
     const answer = this.#ask(FrameType.pong, id);
     this.#send(FrameType.ping, id, this.#encoder.message(null));
-    return Pong.parse(await answer);
+    const pong = Pong.safeParse(await answer);
+    if (pong.success) return pong.data;
+    throw new FlambeauError("PROTOCOL_ERROR", `The worker answered a ping with something else: ${pong.error.message}`);
   }
 
   /** The Python stack of the main thread, also while it is busy. */
