@@ -15,5 +15,6 @@ export { readSettings, type Settings } from "./config.ts";
 export { type ErrorCode, FlambeauError, InputError, type InputIssue, PyError, PyOutOfMemoryError } from "./errors.ts";
 export type { Host, PhaseTiming } from "./host/contract.ts";
 export { createHost, type HostOptions } from "./host/host.ts";
+export { type StartedPython, type StartPythonOptions, startPython } from "./host/start-python.ts";
 export type { Logger, Wait } from "./log.ts";
 export type { RequestEvent, RequestFailure, RequestStatus } from "./queue/request.ts";
