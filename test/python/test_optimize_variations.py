@@ -13,6 +13,9 @@ import pytest
 import torch
 from flambeau.optimize.limits import Limits
 from flambeau.optimize.registry import Registry
+from optimize_nets import Net, accepted
+from optimize_nets import image as measured_image
+from optimize_random import random_module
 from torch import Tensor, nn
 
 # With these, whatever is near enough is kept, also on a machine too busy to tell what is faster.
@@ -158,34 +161,6 @@ def test_the_varied_calls_are_calls_of_every_kind():
     assert 15 < failed < 150
 
 
-def random_module(seed: int) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """A small module as users write them, and its input."""
-    draw = random.Random(seed)
-    torch.manual_seed(seed)
-    channels = draw.choice([3, 8, 16])
-    if draw.random() < 0.5:
-        layers: list[nn.Module] = []
-        for _ in range(draw.randint(1, 4)):
-            wider = draw.choice([4, 8, 12, 24])
-            conv = nn.Conv2d(channels, wider, draw.choice([1, 3, 5]), stride=draw.choice([1, 1, 2]), padding=2, bias=draw.random() < 0.7)
-            norm = draw.choice([nn.Identity(), nn.BatchNorm2d(wider), nn.GroupNorm(2, wider), nn.InstanceNorm2d(wider)])
-            layers += [conv, norm, draw.choice([nn.ReLU(inplace=True), nn.SiLU(), nn.GELU()])]
-            channels = wider
-        head = draw.choice([nn.Identity(), nn.Flatten(), nn.AdaptiveAvgPool2d(1), nn.Dropout(0.5)])
-        first, batch, side = layers[0].in_channels, draw.choice([1, 3]), draw.choice([8, 13])
-        return nn.Sequential(*layers, head), lambda: torch.randn(batch, first, side, side)
-    width = draw.choice([16, 32])
-    kind = draw.choice(["mlp", "encoder", "gru", "embedding"])
-    if kind == "encoder":
-        return nn.TransformerEncoderLayer(width, 4, width * 2, batch_first=True), lambda: torch.randn(2, 7, width)
-    if kind == "gru":
-        return nn.GRU(width, width, batch_first=True), lambda: torch.randn(2, 5, width)
-    if kind == "embedding":
-        return nn.Sequential(nn.Embedding(50, width), nn.Linear(width, 9)), lambda: torch.randint(0, 50, (2, 6))
-    blocks = [nn.Sequential(nn.Linear(width, width * 2), nn.LayerNorm(width * 2), nn.Tanh(), nn.Linear(width * 2, width)) for _ in range(2)]
-    return nn.Sequential(*blocks), lambda: torch.randn(4, width)
-
-
 @pytest.mark.parametrize("seed", range(30))
 def test_a_random_small_module_computes_the_same_before_while_and_after_it_is_measured(seed):
     plain, make = random_module(seed)
@@ -203,3 +178,23 @@ def test_a_random_small_module_computes_the_same_before_while_and_after_it_is_me
     assert report.state in ("done", "unchanged"), report
     made.restore(fast)
     assert not [part for part in fast.modules() if "forward" in part.__dict__]
+
+
+def test_an_argument_given_twice_raises_what_eager_raises():
+    module, made = accepted()
+    with torch.no_grad(), pytest.raises(TypeError, match="multiple values"):
+        module(measured_image(), x=measured_image())
+    assert made.report(module).eager_calls[0].why == "x is given twice"
+
+
+def test_a_default_that_is_no_plain_value_does_not_keep_a_module_from_running_fast():
+    class WithObject(Net):
+        def forward(self, x, hook=object()):  # noqa: B008
+            return super().forward(x)
+
+    module, made = accepted(net=WithObject)
+    with torch.no_grad():
+        module(measured_image())
+        assert made.report(module).eager_calls == ()
+        module(measured_image(), object())
+    assert "hook is a object" in made.report(module).eager_calls[0].why

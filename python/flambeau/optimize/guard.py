@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,12 @@ from torch import Tensor, nn
 from . import tree
 
 Key = Hashable
+
+_REQUIRED = "required"
+_OWN_DEFAULT = "its own default"
+# Kinds of refused calls whose text is kept; making it takes longer than looking at the call.
+_TEXTS_KEPT = 32
+_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", None)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Guard:
         self._owner = owner
         self._parameters = parameters
         self._strides: dict[Key, tuple[tuple[int, ...], ...]] = {}
+        self._refusals: dict[Key, Refused] = {}
 
     def admit(self, key: Key, strides: Sequence[tuple[int, ...]]) -> None:
         """From now on calls like this one take the fast path; their output tensors get these strides, which eager gave them."""
@@ -42,15 +51,26 @@ class Guard:
             if why is not None:
                 return Refused(why)
             key = call_key(self._parameters, args, kwargs, self._owner.training)
-            return key if key in self._strides else Refused(f"not measured: {describe(args, kwargs)}", key)
+            return key if key in self._strides else self._refused(key, args, kwargs)
         except tree.NotPlainError as error:
             return Refused(str(error))
         except Exception as error:  # Whatever an argument is that we cannot look at, the module itself may well take it.
             return Refused(f"{type(error).__name__}: {error}")
 
+    def _refused(self, key: Key, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Refused:
+        refused = self._refusals.get(key)
+        if refused is None:
+            refused = Refused(f"not measured: {describe(args, kwargs)}", key)
+            if len(self._refusals) < _TEXTS_KEPT:
+                self._refusals[key] = refused
+        return refused
+
     def restride(self, key: Key, output: Any) -> Any:
         """Gives the outputs the strides that eager gives them, in place."""
-        for tensor, strides in zip(_tensors(output), self._strides[key], strict=False):
+        expected = self._strides[key]
+        if type(output) is Tensor and len(expected) == 1 and output.stride() == expected[0]:
+            return output
+        for tensor, strides in zip(_tensors(output), expected, strict=False):
             if tensor.stride() != strides and tensor.dim() == len(strides):
                 tensor.data = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
         return output
@@ -62,6 +82,18 @@ class Parameters:
 
     names: tuple[str, ...]
     defaults: Mapping[str, Any]
+
+    @functools.cached_property
+    def default_kinds(self) -> dict[str, Hashable]:
+        """The kind of each parameter that a call leaves out, in one order; never changed."""
+        kinds: dict[str, Hashable] = {name: _REQUIRED for name in self.names}
+        for name, value in self.defaults.items():
+            try:
+                kinds[name] = tree.kind(value, name)
+            except tree.NotPlainError:
+                # Whatever it is, it is the same at every call that leaves it out.
+                kinds[name] = _OWN_DEFAULT
+        return kinds
 
 
 def parameters_of(owner: nn.Module) -> Parameters:
@@ -77,11 +109,30 @@ def parameters_of(owner: nn.Module) -> Parameters:
 def call_key(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Key:
     """What two calls must share to be measured as one: structure, shapes, dtypes, devices, layouts, plain values.
 
-    Raises NotPlainError for an argument that is neither a tensor nor plain.
+    Raises NotPlainError for an argument that is neither a tensor nor plain, and for one that is given twice.
     """
     names = parameters.names
-    given = {**parameters.defaults, **{argument_name(names, index): value for index, value in enumerate(args)}, **kwargs}
-    return training, tuple((path, tree.kind(leaf)) for name in sorted(given) for path, leaf in tree.leaves(given[name], name))
+    kinds = parameters.default_kinds.copy()
+    for index, value in enumerate(args):
+        name = argument_name(names, index)
+        kinds[name] = _kind(value, name)
+    for name, value in kwargs.items():
+        if name in names[: len(args)]:
+            raise tree.NotPlainError(f"{name} is given twice")
+        kinds[name] = _kind(value, name)
+    if len(kinds) == len(parameters.default_kinds):
+        return training, tuple(kinds.values())
+    return training, tuple(sorted(kinds.items(), key=operator.itemgetter(0)))
+
+
+def _kind(value: Any, name: str) -> Any:
+    try:
+        return tree.kind(value, name)
+    except tree.NotPlainError:
+        # Says where in the argument.
+        for _ in tree.leaves(value, name):
+            pass
+        raise
 
 
 def argument_name(names: Sequence[str], index: int) -> str:
@@ -113,6 +164,8 @@ def describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 
 def _has_autocast() -> bool:
+    if _any_autocast is not None:
+        return bool(_any_autocast())
     try:
         return any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda"))
     except TypeError:  # torch before 2.4 asks per device type by name.

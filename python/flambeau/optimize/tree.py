@@ -13,6 +13,10 @@ from torch import Tensor
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, enum.Enum)
 
+_TENSORS = frozenset({Tensor, torch.nn.Parameter})
+_BY_TYPE = (int, float, complex)
+_BY_VALUE = frozenset({bool, str, bytes, type(None), torch.dtype, torch.device})
+
 
 class NotPlainError(TypeError):
     """An argument or output holds something that can be neither copied nor compared; the message names it."""
@@ -71,13 +75,30 @@ def layout(tensor: Tensor) -> str | tuple[int, ...]:
     return tensor.stride()
 
 
-def kind(leaf: Any) -> Any:
-    """What a fast path was measured for, as a hashable: numbers count by type (a timestep changes), other plain values by value."""
+def kind(value: Any, path: str = "value") -> Any:
+    """What a fast path was measured for, as a hashable that reads alike in every process: numbers count by type (a timestep changes),
+    other plain values by value, tensors by dtype, device, shape and layout. Raises NotPlainError like `leaves`.
+
+    It is asked of every argument of every call, hence the exact classes first.
+    """
+    cls = type(value)
+    if cls in _TENSORS:
+        return value.dtype, value.device, value.shape, layout(value)
+    if cls in _BY_TYPE:
+        return cls
+    if cls in _BY_VALUE:
+        return value
+    if cls is tuple or cls is list:
+        return cls, tuple([kind(item, path) for item in value])
+    if cls is dict:
+        return cls, tuple([(key, kind(item, path)) for key, item in value.items()])
+    return cls, tuple((place, _leaf_kind(leaf)) for place, leaf in leaves(value, path))
+
+
+def _leaf_kind(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.dtype, leaf.device, leaf.shape, layout(leaf)
-    if isinstance(leaf, (int, float, complex)) and not isinstance(leaf, bool):
-        return type(leaf)
-    return leaf
+    return type(leaf) if isinstance(leaf, _BY_TYPE) and not isinstance(leaf, bool) else leaf
 
 
 def _is_named_tuple(value: Any) -> TypeGuard[Any]:
