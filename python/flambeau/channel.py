@@ -57,7 +57,6 @@ class Channel:
         # Control overtakes: a cancel may be here before its call.
         self._cancelled_early: set[int] = set()
         self._handlers: dict[int, Callable[[int, int, Body], None]] = {
-            protocol.CALL: self._on_call,
             protocol.CANCEL: self._on_cancel,
             protocol.RELEASE: self._on_release,
             protocol.PING: self._on_ping,
@@ -100,22 +99,23 @@ class Channel:
         """One frame, and those that came whole with it: a cancel among them must find its call before that begins."""
         reader = self._reader
         try:
-            self._one_frame()
-            while reader.has_frame():
-                self._one_frame()
+            while True:
+                length, kind, lane, frame_id = reader.header()
+                if kind == protocol.CALL:
+                    self._on_call(frame_id, lane, reader.view(length))
+                elif kind == protocol.CHUNK:
+                    self._on_chunk(frame_id, length)
+                else:
+                    self._on_other(kind, frame_id, lane, reader.view(length))
+                if not reader.has_frame():
+                    return
         except (WireClosed, OSError):
             end_process(0)  # a host that dies with unread replies gives ECONNRESET
         except BaseException as error:
             complain(f"the wire is broken: {error}")
             end_process(EXIT_PROTOCOL)
 
-    def _one_frame(self) -> None:
-        reader = self._reader
-        length, kind, lane, frame_id = reader.header()
-        if kind == protocol.CHUNK:
-            self._on_chunk(frame_id, length)
-            return
-        body = reader.view(length)
+    def _on_other(self, kind: int, frame_id: int, lane: int, body: Body) -> None:
         handler = self._handlers.get(kind)
         if handler is None:
             raise ProtocolError(f"frame type {kind} is not known")
@@ -135,13 +135,16 @@ class Channel:
             self._expect(decoder.attachments, lambda: None)  # they come all the same
             self._refuse(call_id, "ProtocolError", str(error), "PROTOCOL_ERROR")
             return
-        job = Job(call, self._inbox.wait_for if decoder.attachments else None)
-        self._expect(decoder.attachments, job.set_ready)
+        if not decoder.attachments:
+            job = Job(call)
+        else:
+            job = Job(call, self._inbox.wait_for)
+            self._expect(decoder.attachments, job.set_ready)
         if call_id in self._cancelled_early:
             self._cancelled_early.discard(call_id)
             self._refuse_cancelled(call_id)
             return
-        self._inbox.add(job)
+        self._inbox.add_job(job)
 
     def _refuse(self, call_id: int, kind: str, message: str, code: str) -> None:
         failure = {"type": f"flambeau.{kind}", "mro": [f"flambeau.{kind}"], "message": message, "traceback": "", "code": code}

@@ -51,6 +51,8 @@ class Decoder:
             raise ProtocolError("values are nested too deep") from None
 
     def _extension(self, code: int, data: bytes) -> object:
+        if code == REF:
+            return _read_ref(self, data)
         read = _READERS.get(code)
         if read is None:
             raise ProtocolError(f"extension type {code} is not known")

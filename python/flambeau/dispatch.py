@@ -14,8 +14,9 @@ from flambeau.context import Context
 from flambeau.frames import FrameWriter, WireClosed
 from flambeau.interrupts import CallCancelled, Gate
 from flambeau.jobs import Inbox, Item, Job, Running
-from flambeau.objects import BY_VALUE, Failed, FailedLink, Objects, describe
+from flambeau.objects import BY_VALUE, SCALARS, Failed, FailedLink, Objects, describe
 from flambeau.operations import ByValue, Items, carry_out
+from flambeau.packing import pack_scalar
 from flambeau.placeholders import Handle
 from flambeau.protocol import FAILURE, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
 from flambeau.resolve import Resolver
@@ -162,6 +163,8 @@ class Dispatcher:
 
     def _answer(self, call: Call, outcome: Outcome) -> None:
         value, notes = outcome
+        if type(value) in SCALARS and self._answer_scalar(call.id, value):
+            return
         note = notes[0] if notes and type(value) is not Items else None
         encoder = Encoder(self._next_attachment)
         kept = None if isinstance(value, (ByValue, Items)) else value
@@ -185,6 +188,18 @@ class Dispatcher:
         if note is not None:
             body = encoder.encode(Handle(told, *note))
         self._wire.send(RESULT, call.id, body, encoder.attachments)
+
+    def _answer_scalar(self, call_id: int, value: object) -> bool:
+        """Most answers are one. False if it is one of the rare ones that take more than one look."""
+        try:
+            body = pack_scalar(value)
+        except (OverflowError, UnicodeEncodeError):
+            return False
+        if len(body) > MAX_FRAME_BYTES:
+            return False
+        self._objects.keep_result(call_id, value)
+        self._wire.send(RESULT, call_id, body)
+        return True
 
     def _item(self, value: object, note: Note, encoder: Encoder) -> object:
         if note is None:

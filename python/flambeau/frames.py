@@ -137,14 +137,24 @@ class FrameWriter:
         """Returns when the frame is with the kernel; attachments may still be on their way. Raises WireClosed."""
         if self._fd < 0:  # asked before the lock, which may have been held at the moment of the fork
             raise WireClosed("a forked child cannot call the host")
+        if self._lock.acquire(blocking=False):
+            try:
+                self._write(header(len(body), kind, frame_id), body)
+            finally:
+                self._lock.release()
+        else:
+            self._insist(header(len(body), kind, frame_id), body)
+        if attachments:
+            for attachment_id, data in attachments:
+                self._queue(attachment_id, data)
+
+    def _insist(self, head: bytes, body: bytes) -> None:
         self._urgent.append(None)
         try:
             with self._lock:
-                self._write(header(len(body), kind, frame_id), body)
+                self._write(head, body)
         finally:
             self._urgent.pop()
-        for attachment_id, data in attachments or ():
-            self._queue(attachment_id, data)
 
     def _write(self, head: bytes, body: bytes | memoryview) -> None:
         try:

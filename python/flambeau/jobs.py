@@ -58,9 +58,12 @@ class Inbox:
 
     def add(self, item: Item) -> None:
         """From whoever reads the wire."""
-        if isinstance(item, Job):
-            self._queued[item.call.id] = item
         self._arrivals.put(item)
+
+    def add_job(self, job: Job) -> None:
+        """The same, for a call that can be claimed."""
+        self._queued[job.call.id] = job
+        self._arrivals.put(job)
 
     def claim(self, call_id: int) -> Job | None:
         """The job, if nobody has it yet."""

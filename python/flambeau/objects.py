@@ -42,10 +42,10 @@ class Failed:
 class _Entry:
     __slots__ = ("count", "size", "value")
 
-    def __init__(self, value: object, count: int) -> None:
+    def __init__(self, value: object, count: int, size: int) -> None:
         self.value = value
         self.count = count
-        self.size = size_of(value)
+        self.size = size
 
 
 class Objects:
@@ -74,6 +74,9 @@ class Objects:
 
     def keep_result(self, call_id: int, value: object) -> int:
         """Keeps the result of a call under the call's id, counted once; returns the id to tell the host."""
+        if type(value) in SCALARS:
+            self._entries[call_id] = _Entry(value, 1, 0)
+            return call_id
         with self._lock:
             self._insert(call_id, value)
             if type(value) in BY_VALUE or type(value) is Failed:
@@ -96,7 +99,7 @@ class Objects:
             return known[0]
 
     def _insert(self, object_id: int, value: object) -> None:
-        entry = _Entry(value, 1)
+        entry = _Entry(value, 1, size_of(value))
         self._entries[object_id] = entry
         self.bytes += entry.size
 

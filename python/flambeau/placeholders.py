@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flambeau.protocol import MAX_ATTACHMENT_BYTES, ProtocolError
 
@@ -17,9 +17,8 @@ class NotSendable(TypeError):
     """A value that cannot travel; the message names its path."""
 
 
-@dataclass(frozen=True)
-class Ref:
-    """A live object, or the result of an earlier call."""
+class Ref(NamedTuple):
+    """A live object, or the result of an earlier call. A tuple, as every call has one: made in less time than a dataclass."""
 
     id: int
 
@@ -63,8 +62,7 @@ class Array:
     data: object
 
 
-@dataclass(frozen=True)
-class Handle:
+class Handle(NamedTuple):
     """What the host is told of an object that stays here: type name, length or None, and flags 1 callable, 2 iterator."""
 
     id: int

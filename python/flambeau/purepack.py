@@ -35,6 +35,18 @@ def packb(value: object, *, strict_types: bool = True, default: Default | None =
     return bytes(out)
 
 
+class Packer:
+    """Packs with the options that it was made with."""
+
+    def __init__(self, *, strict_types: bool = True, default: Default | None = None) -> None:
+        self._strict_types = strict_types
+        self._default = default
+
+    def pack(self, value: object) -> bytes:
+        """See `packb`."""
+        return packb(value, strict_types=self._strict_types, default=self._default)
+
+
 def _pack(value: Any, out: bytearray, default: Default | None, depth: int) -> None:
     if depth > MAX_NESTING:
         raise ValueError("recursion limit exceeded")

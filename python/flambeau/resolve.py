@@ -24,7 +24,6 @@ class Resolver:
         self.coroutines = Coroutines()
         self._files: dict[str, tuple[tuple[int, int], ModuleType]] = {}
         self._table: dict[type, Callable[[Any], object]] = {
-            Ref: lambda ref: objects.get(ref.id),
             PathOf: lambda path: self.walk(self.value(path.target), path.steps),
             Module: lambda module: import_module(module.name),
             File: lambda file: self.import_file(file.path),
@@ -41,12 +40,16 @@ class Resolver:
         kind = type(decoded)
         if kind in PLAIN:
             return decoded
+        if kind is Ref:
+            return self._objects.get(decoded.id)
         resolve = self._table.get(kind)
         return decoded if resolve is None else resolve(decoded)
 
     def arguments(self, args: list[object], kwargs: dict[str, object]) -> tuple[list[Any], dict[str, Any]]:
         """Both."""
-        return [self.value(item) for item in args], {name: self.value(item) for name, item in kwargs.items()}
+        value = self.value
+        plain = [item if type(item) in PLAIN else value(item) for item in args]
+        return plain, {name: value(item) for name, item in kwargs.items()} if kwargs else {}
 
     def walk(self, target: Any, steps: list[object]) -> Any:
         """Attributes (strings) and items (arrays of one) from `target`."""
