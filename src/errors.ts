@@ -22,6 +22,7 @@ export const ERROR_CODES = {
   SETUP_FAILED: { retryable: false, meaning: "The app's setup() failed; the cause says why." },
   OUT_OF_MEMORY: { retryable: true, meaning: "Python or the device ran out of memory." },
   PYTHON_RAISED: { retryable: false, meaning: "Python raised; type and traceback travel along." },
+  DEADLOCK: { retryable: false, meaning: "Python and TypeScript would wait for each other for ever; both are named." },
   STALE_REF: { retryable: false, meaning: "A handle of a worker that is gone, or one that was released." },
   NOT_SENDABLE: { retryable: false, meaning: "A value that cannot travel; the message names its path." },
   PROTOCOL_ERROR: {

@@ -1,6 +1,7 @@
 // One call to Python: open, then exactly one outcome. The channel settles it; proxies and scopes look at it.
 import { FlambeauError } from "../errors.ts";
 import type { Handle } from "./handles.ts";
+import type { Inside } from "./inside.ts";
 import type { ScopedCall } from "./scope.ts";
 import type { Recipe, ResultTarget } from "./values.ts";
 
@@ -29,6 +30,10 @@ export class PyCall implements ScopedCall, ResultTarget {
   held: readonly Recipe[] = [];
   /** Why it is being cancelled. */
   reason: unknown;
+  /** Of the scope that made it. */
+  tag = 0;
+  /** The callbacks and blocks that it was made in. */
+  inside: Inside | undefined;
   #state: CallState = { kind: "pending" };
   #observed = false;
   #cancel: ((reason: unknown) => void) | undefined;

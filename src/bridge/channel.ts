@@ -3,7 +3,7 @@
 import type { Duplex } from "node:stream";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
 import { limitCall, PyCall } from "./call.ts";
-import { type AnyFunction, Callbacks } from "./callbacks.ts";
+import { type AnyFunction, Callbacks, kindOf } from "./callbacks.ts";
 import {
   type CallSpec,
   type ChannelOptions,
@@ -24,7 +24,7 @@ import { Transport } from "./transport.ts";
 import { RECIPE, recipeOf } from "./values.ts";
 
 /** How the items of a CALL body are called in messages. */
-const CALL_NAMES = ["op", "target", "path", "args", "kwargs", "tag"];
+const CALL_NAMES = ["op", "target", "path", "args", "kwargs", "tag", "inside"];
 
 export class Channel {
   readonly scopes: Scopes;
@@ -57,6 +57,7 @@ export class Channel {
       handles: this.handles,
       encoder: () => this.#encoder,
       errorsKept: limits.callbackErrorsKept,
+      call: (id) => this.#calls.get(id),
       answer: (id, message) => this.#send(FrameType.return, id, message),
     });
     this.#encoder = new Encoder({
@@ -123,6 +124,9 @@ export class Channel {
         spec.kwargs ?? {},
         scope.tag,
       ];
+      call.tag = scope.tag;
+      call.inside = this.scopes.inside;
+      if (call.inside !== undefined) body.push(call.inside.ids);
       const message = this.#encoder.message(body, CALL_NAMES);
       call.held = message.refs;
       this.#calls.set(id, call);
@@ -251,6 +255,8 @@ export class Channel {
           return this.#options.onEvent?.(id, value);
         case FrameType.invoke:
           return void this.#callbacks.invoke(id, array(value));
+        case FrameType.dropped:
+          return this.#callbacks.dropped(array(value));
         case FrameType.hello:
         case FrameType.pong:
         case FrameType.stack:
@@ -289,6 +295,6 @@ export class Channel {
   #registerFunction(fn: AnyFunction): { id: number; kind: number } {
     const id = this.#nextId++;
     this.#callbacks.register(id, fn);
-    return { id, kind: 0 };
+    return { id, kind: kindOf(fn) };
   }
 }

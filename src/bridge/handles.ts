@@ -82,19 +82,30 @@ export class Handles {
   dispose(handle: Handle, lost = "was released: use it before it is disposed of"): void {
     const entry = this.#entryOf(handle);
     if (entry === undefined) return;
-    handle.lost = lost;
-    this.#finalizers.unregister(entry);
-    this.#giveBack(entry);
+    this.#let(handle, entry, lost);
     this.flush();
   }
 
   /** Gives back one of the times that it came; whoever else got the same object still has it. Nobody else: as `dispose`. */
   returned(handle: Handle, lost: string): void {
-    const entry = this.#entryOf(handle);
-    if (entry === undefined || handle.isKept) return;
-    if (entry.owed === 1) return this.dispose(handle, lost);
-    entry.owed--;
-    this.#queue(handle.id, 1);
+    this.returnedTogether([[handle, 1]], lost);
+  }
+
+  /** The same for several, each as often as it is said, in one message. */
+  returnedTogether(handles: Iterable<readonly [handle: Handle, times: number]>, lost: string): void {
+    let isGone = false;
+    for (const [handle, times] of handles) {
+      const entry = this.#entryOf(handle);
+      if (entry === undefined || handle.isKept) continue;
+      if (entry.owed > times) {
+        entry.owed -= times;
+        this.#queue(handle.id, times);
+      } else {
+        this.#let(handle, entry, lost);
+        isGone = true;
+      }
+    }
+    if (isGone) this.flush();
   }
 
   /** Gives back the result that the worker keeps under a call's own id. */
@@ -129,6 +140,12 @@ export class Handles {
   #entryOf(handle: Handle): Entry | undefined {
     const entry = this.#entries.get(handle.id);
     return handle.lost === undefined && entry?.handle.deref() === handle ? entry : undefined;
+  }
+
+  #let(handle: Handle, entry: Entry, lost: string): void {
+    handle.lost = lost;
+    this.#finalizers.unregister(entry);
+    this.#giveBack(entry);
   }
 
   #giveBack(entry: Entry): void {

@@ -4,27 +4,29 @@ import type { PyCall } from "./call.ts";
 export interface IterationCalls {
   /** `iter()` of the object, sent at once. */
   start(): PyCall;
-  next(iterator: PyCall): PyCall;
+  /** `[done, items]`: of a container of Python's own as many as travel at once, of anything else one. */
+  next(iterator: PyCall): Promise<unknown>;
   /** Of a generator; sent even when the request was cancelled. */
   close(iterator: PyCall): PyCall;
-  /** Lets go of the iterator; it may be the very object that is iterated, which others still hold. */
-  done(iterator: PyCall): void;
+  /** Gives back the items that nobody has seen, and the iterator; that may be the very object that is iterated, which others still hold. */
+  done(iterator: PyCall, unseen: readonly unknown[]): void;
 }
 
 /**
- * Items one by one, each a scalar or a settled proxy. Leaving the loop early closes a generator before the loop's statement
- * completes, so its `finally` has run by then.
+ * Items one by one, each a scalar or a settled proxy. Nothing runs ahead: a generator's next item is asked for when the loop asks.
+ * Leaving the loop early closes a generator before the loop's statement completes, so its `finally` has run by then.
  */
 export async function* iterate(calls: IterationCalls): AsyncIterableIterator<unknown> {
   const iterator = calls.start();
   let isDone = false;
+  let items: unknown[] = [];
   try {
-    for (;;) {
-      const answer = await calls.next(iterator).result();
-      const [done, item] = Array.isArray(answer) ? answer : [true, undefined];
+    while (!isDone) {
+      const answer = await calls.next(iterator);
+      const [done, came] = Array.isArray(answer) ? answer : [true, []];
       isDone = done === true;
-      if (isDone) return;
-      yield item;
+      items = Array.isArray(came) ? came.reverse() : [];
+      while (items.length > 0) yield items.pop();
     }
   } finally {
     if (!isDone && iterator.state.kind === "ref") {
@@ -33,6 +35,6 @@ export async function* iterate(calls: IterationCalls): AsyncIterableIterator<unk
         .result()
         .catch(() => {});
     }
-    calls.done(iterator);
+    calls.done(iterator, items);
   }
 }

@@ -56,7 +56,8 @@ export function ownName(actions: Actions, target: Target, key: string): unknown 
   }
 }
 
-export function handleOf(recipe: Recipe): Handle | undefined {
+export function handleOf(recipe: Recipe | undefined): Handle | undefined {
+  if (recipe === undefined) return undefined;
   if (recipe.kind === "ref") return recipe.handle as Handle;
   return recipe.kind === "result" && recipe.call.state.kind === "ref"
     ? (recipe.call.state.handle as Handle)
@@ -84,10 +85,6 @@ function conversion(actions: Actions, target: Target, key: string): unknown {
       return () => request("repr");
     case "$pixels":
       return () => request("pixels");
-    case "$enter":
-      return () => request("enter");
-    case "$exit":
-      return (error: unknown) => request("exit", error);
     case "$number":
       return () => scalar(actions, target, "number");
     case "$string":

@@ -22,6 +22,7 @@ export const FrameType = {
   stack: 18,
   event: 19,
   invoke: 20,
+  dropped: 21,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 const KNOWN: ReadonlySet<number> = new Set(Object.values(FrameType));

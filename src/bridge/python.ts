@@ -2,9 +2,12 @@
 // recorded at once (field initialisers may import), a call needs the channel.
 import { fileURLToPath } from "node:url";
 import { FlambeauError } from "../errors.ts";
+import { PyCall } from "./call.ts";
+import { type AnyFunction, oneWay } from "./callbacks.ts";
 import type { Channel } from "./channel.ts";
+import { deadlock } from "./inside.ts";
 import { Stubs } from "./stub.ts";
-import type { PyArg, PyExpr, PyLike, PyRef, Python } from "./stub-types.ts";
+import type { PyArg, PyExpr, PyLike, Python } from "./stub-types.ts";
 import { PyDict, PyEllipsis, PyFloat, PySlice, PyTuple, type Recipe } from "./values.ts";
 
 /** Functions of ours on the Python side. */
@@ -53,9 +56,17 @@ function createPython(owner: PythonSession): Python {
     expr: (source, ...given) =>
       values("evaluate").$call([source.reduce((text, part, i) => `${text}_${i - 1}${part}`), ...given]),
     object: (methods) => values("make_object").$call([methods]),
-    with: (manager, body) => runWith(manager, body),
-    flush: () => owner.channel.scopes.current.settle(),
+    oneway: (fn, options) => oneWay(fn as AnyFunction, options),
+    with: (manager, body) => stubs.block(manager, body as (value: unknown) => Promise<unknown>),
+    scope: (body) => stubs.scope(body),
+    flush: () => flush(owner.channel),
   } as Python;
+}
+
+/** A call that waits for the flow in which this is asked, such as the one around a callback, is not waited for. */
+async function flush({ scopes }: Channel): Promise<void> {
+  const { inside } = scopes;
+  await scopes.current.settle((call) => call instanceof PyCall && deadlock(inside, call) !== undefined);
 }
 
 function pairs(
@@ -72,30 +83,4 @@ function localPath(file: URL): string {
     "NOT_SENDABLE",
     `py.importFile: expected a file URL, as new URL("./model.py", import.meta.url) gives, got ${file.href}`,
   );
-}
-
-interface Manager {
-  $opts(options: { readonly signal: null }): Manager;
-  $enter(): Promise<PyRef>;
-  $exit(error: readonly [string, string] | null): Promise<boolean>;
-}
-
-async function runWith<R>(manager: PyLike, body: (value: PyRef) => Promise<R>): Promise<R> {
-  // `enter` and `exit` have to meet the same object, so an expression is settled first.
-  const settled = (await (manager as PyExpr)) as unknown as Manager;
-  const value = await settled.$enter();
-  // What was entered is left, also when the request was cancelled in between.
-  const leave = (error: readonly [string, string] | null): Promise<boolean> =>
-    settled.$opts({ signal: null }).$exit(error);
-  let result: R;
-  try {
-    result = await body(value);
-  } catch (error) {
-    // A manager that swallows the error leaves nothing to return: the body's value is undefined then, as after Python's `with`.
-    if (await leave(error instanceof Error ? [error.name, error.message] : ["Error", String(error)]))
-      return undefined as R;
-    throw error;
-  }
-  await leave(null);
-  return result;
 }

@@ -2,6 +2,7 @@
 // Carried by AsyncLocalStorage into every call. Knows no request, queue or app.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { FlambeauError } from "../errors.ts";
+import type { Inside } from "./inside.ts";
 
 /** A call as its scope sees it. */
 export interface ScopedCall {
@@ -30,7 +31,7 @@ export class CallScope {
   readonly #failed = new Set<Failed>();
   /** Calls that are built on a failed one fail with the same error. */
   readonly #reported = new WeakSet<Error>();
-  readonly #disposals: (() => void)[] = [];
+  readonly #disposals = new Set<() => void>();
 
   /** With `report`, failures are told to it when nobody has asked for them by the next turn; otherwise they wait for `settle`. */
   constructor(tag: number, signal?: AbortSignal, report?: (error: Error) => void) {
@@ -55,17 +56,28 @@ export class CallScope {
     });
   }
 
-  /** Functions passed to Python live as long as the scope in which they were passed. */
-  onEnd(dispose: () => void): void {
-    this.#disposals.push(dispose);
+  /** Functions passed to Python live no longer than the scope in which they were passed. Returns how to take that back. */
+  onEnd(dispose: () => void): () => void {
+    this.#disposals.add(dispose);
+    return () => void this.#disposals.delete(dispose);
+  }
+
+  /** Something that no call stands for failed, such as a function that Python calls without waiting. */
+  failed(error: Error): void {
+    const call = { observed: false, outcome: Promise.resolve(error), cancel: () => {}, whenSettled: () => {} };
+    this.#unseen({ call, error });
   }
 
   /**
-   * Waits for everything that was started and not awaited.
+   * Waits for everything that was started and not awaited, but for calls that themselves wait for the one who asks.
    * @throws the first failure that nobody else has seen
    */
-  async settle(): Promise<void> {
-    while (this.#open.size > 0) await Promise.all([...this.#open].map((call) => call.outcome));
+  async settle(waitsForUs: (call: ScopedCall) => boolean = () => false): Promise<void> {
+    for (;;) {
+      const open = [...this.#open].filter((call) => !waitsForUs(call));
+      if (open.length === 0) break;
+      await Promise.all(open.map((call) => call.outcome));
+    }
     const unseen = [...this.#failed].filter(({ call }) => !call.observed);
     this.#failed.clear();
     const errors = new Set(unseen.map(({ error }) => error));
@@ -78,7 +90,8 @@ export class CallScope {
 
   end(): void {
     this.#signal?.removeEventListener("abort", this.#cancelAll);
-    for (const dispose of this.#disposals.splice(0)) dispose();
+    for (const dispose of this.#disposals) dispose();
+    this.#disposals.clear();
   }
 
   #unseen(failed: Failed): void {
@@ -98,9 +111,15 @@ export class CallScope {
   };
 }
 
+/** Where a flow is. */
+interface Place {
+  readonly scope: CallScope;
+  readonly inside: Inside | undefined;
+}
+
 /** The scopes of one channel: the current one, or the channel's own. */
 export class Scopes {
-  readonly #storage = new AsyncLocalStorage<CallScope>();
+  readonly #storage = new AsyncLocalStorage<Place>();
   readonly #root: CallScope;
   #nextTag = 2;
 
@@ -110,14 +129,24 @@ export class Scopes {
   }
 
   get current(): CallScope {
-    return this.#storage.getStore() ?? this.#root;
+    return this.#storage.getStore()?.scope ?? this.#root;
+  }
+
+  /** The functions and blocks that the flow is in. */
+  get inside(): Inside | undefined {
+    return this.#storage.getStore()?.inside;
   }
 
   create(signal?: AbortSignal): CallScope {
     return new CallScope(this.#nextTag++, signal);
   }
 
+  /** What the flow is inside of stays as it is. */
   run<R>(scope: CallScope, body: () => R): R {
-    return this.#storage.run(scope, body);
+    return this.runInside(scope, this.inside, body);
+  }
+
+  runInside<R>(scope: CallScope, inside: Inside | undefined, body: () => R): R {
+    return this.#storage.run({ scope, inside }, body);
   }
 }

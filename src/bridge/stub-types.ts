@@ -216,8 +216,19 @@ export interface Python {
   expr(source: TemplateStringsArray, ...values: PyArg[]): PyExpr;
   /** A Python object whose methods, also special ones such as `__call__`, are these functions: streamers, criteria, callbacks. */
   object(methods: Readonly<Record<string, PyCallback>>): PyExpr;
-  /** Enters a context manager, runs the body, leaves it; the manager sees the body's error and may swallow it. */
+  /**
+   * The same function, called without waiting: Python goes on at once and gets None. With `latest`, calls that come while it still
+   * runs replace each other, and only the newest is made: for progress and previews. What it throws fails the request that passed it.
+   */
+  oneway(fn: PyCallback, options?: { readonly latest?: boolean }): PyCallback;
+  /**
+   * Enters a context manager, runs the body, leaves it; the manager sees the body's error and may swallow it. Asynchronous ones too.
+   * Until the end only calls made inside of the body run in Python; others wait.
+   * @throws FlambeauError DEADLOCK when the body awaits one of those
+   */
   with<R>(manager: PyLike, body: (value: PyRef) => Promise<R>): Promise<R>;
+  /** Gives back every object that came inside, except those in what the body returns and those that said `$keep()`. */
+  scope<R>(body: () => Promise<R>): Promise<R>;
   /** Waits for everything that was sent and not awaited; throws its first failure. */
   flush(): Promise<void>;
 }

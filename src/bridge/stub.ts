@@ -1,14 +1,17 @@
 // The proxies. Reading a name records a step and sends nothing; a call is sent at once, in order; `await` settles.
 // A settled handle is not thenable. Loggers and test runners ask for symbols and a few names: those are answered here.
 import { inspect } from "node:util";
+import { runBlock } from "./block.ts";
 import type { CallOptions, PyCall } from "./call.ts";
 import type { Channel } from "./channel.ts";
 import { describe } from "./describe.ts";
+import { HandleScopes } from "./handle-scope.ts";
 import type { Handle } from "./handles.ts";
+import { deadlock } from "./inside.ts";
 import { iterate } from "./iterate.ts";
 import { type Actions, handleOf, ownName, type Target } from "./own-names.ts";
 import type { Op } from "./protocol.ts";
-import { isPlainObject, RECIPE, type Recipe, type Step } from "./values.ts";
+import { isPlainObject, RECIPE, type Recipe, recipeOf, type Step } from "./values.ts";
 
 const INDEX = /^(0|-?[1-9]\d*)$/;
 /** Asked by JSON, test runners and loggers; a Python attribute of such a name is reached with `$get`. */
@@ -46,6 +49,7 @@ export interface StubOwner {
 /** Makes every proxy of one owner. */
 export class Stubs {
   readonly #owner: StubOwner;
+  readonly #scopes = new HandleScopes();
   readonly #handler: ProxyHandler<Behind>;
   readonly #actions: Actions;
 
@@ -95,7 +99,35 @@ export class Stubs {
     const { recipe } = target;
     if (recipe.kind === "ref") return Promise.resolve(this.ref(recipe.handle as Handle));
     if (recipe.kind !== "result") return this.#request("get", target, [], []);
-    return (recipe.call as PyCall).result(this.#wrap);
+    return this.#awaited(recipe.call as PyCall);
+  }
+
+  /** See `py.with`. */
+  async block<R>(manager: object, body: (value: unknown) => Promise<R>): Promise<R> {
+    // `enter` and `exit` have to meet the same object, so an expression is settled first.
+    const settled = await (manager as PromiseLike<unknown>);
+    const recipe: Recipe = recipeOf(settled) ?? { kind: "data", owner: this.#owner, value: settled };
+    const left: Target = { recipe, options: { signal: null } };
+    return runBlock(
+      {
+        scopes: this.#owner.channel.scopes,
+        enter: () => this.#issue("enter", { recipe, options: undefined }, [], { args: [true] }),
+        settled: (entered) => this.#awaited(entered),
+        leave: (error, entered) => this.#request("exit", left, [], [error, entered.id]),
+      },
+      body,
+    );
+  }
+
+  /** See `py.scope`. */
+  scope<R>(body: () => Promise<R>): Promise<R> {
+    return this.#scopes.run(this.#owner.channel.handles, body);
+  }
+
+  /** Rejects with DEADLOCK where waiting would have no end. Not async: that would be one more promise for each call. */
+  #awaited(call: PyCall): Promise<unknown> {
+    const endless = deadlock(this.#owner.channel.scopes.inside, call);
+    return endless === undefined ? call.result(this.#wrap) : Promise.reject(endless);
   }
 
   readonly #wrap = (handle: Handle): object => this.ref(handle);
@@ -145,14 +177,14 @@ export class Stubs {
   }
 
   async #request(op: Op, target: Target, steps: readonly Step[], args: readonly unknown[]): Promise<unknown> {
-    return this.#issue(op, target, steps, { args }).result(this.#wrap);
+    return this.#awaited(this.#issue(op, target, steps, { args }));
   }
 
   #issue(op: Op, { recipe, options }: Target, more: readonly Step[], given: Given): PyCall {
     const [base, steps] = recipe.kind === "path" ? [recipe.base, recipe.steps] : [recipe, []];
     const all = more.length === 0 ? steps : [...steps, ...more];
     const path = describe({ kind: "path", owner: this.#owner, base, steps: all });
-    return this.#owner.channel.call({
+    const call = this.#owner.channel.call({
       op,
       target: base,
       steps: all,
@@ -160,6 +192,8 @@ export class Stubs {
       path: op === "call" ? `${path}()` : op === "set" ? `${path} = …` : path,
       options,
     });
+    this.#scopes.watch(call);
+    return call;
   }
 
   #call(target: Target, args: readonly unknown[]): object {
@@ -216,10 +250,13 @@ export class Stubs {
     });
     return iterate({
       start: () => this.#issue("iter", target, [], none),
-      next: (iterator) => this.#issue("next", on(iterator), [], none),
+      next: (iterator) => this.#awaited(this.#issue("next", on(iterator), [], none)),
       close: (iterator) => this.#issue("close", on(iterator, { signal: null }), [], none),
-      done: ({ state }) => {
-        if (state.kind === "ref") this.#owner.channel.handles.returned(state.handle, "was used up by a loop");
+      done: ({ state }, unseen) => {
+        const handles = unseen.flatMap((item) => handleOf(recipeOf(item)) ?? []);
+        if (state.kind === "ref") handles.push(state.handle);
+        const once = handles.map((handle) => [handle, 1] as const);
+        this.#owner.channel.handles.returnedTogether(once, "was used up by a loop, or not reached by it");
       },
     });
   }

@@ -26,6 +26,7 @@ export const OUTCOMES: Readonly<Record<ErrorCode, Outcome>> = {
   SETUP_FAILED: { exit: 1, next: null },
   OUT_OF_MEMORY: { exit: 1, next: "ask for a smaller picture or batch, or close what else uses the memory" },
   PYTHON_RAISED: { exit: 1, next: null },
+  DEADLOCK: { exit: 1, next: null },
   STALE_REF: { exit: 1, next: null },
   NOT_SENDABLE: { exit: 1, next: null },
   PROTOCOL_ERROR: { exit: 1, next: null },
