@@ -8,16 +8,32 @@ from __future__ import annotations
 
 from typing import Final
 
-from .limits import Quality
+from .limits import Builds, Quality
 from .registry import Registry
 from .report import EagerCalls, Listener, Notice, Report, Skipped
 
 # The one state of this package. A module cannot carry it: its copies and pickles would carry it as well.
-_registry: Final = Registry()
+_registry: Final = Registry(store=None)
 
 optimize = _registry.optimize
 report = _registry.report
 restore = _registry.restore
+set_builds = _registry.set_builds
 set_listener = _registry.set_listener
+set_store = _registry.set_store
 
-__all__ = ["EagerCalls", "Listener", "Notice", "Quality", "Report", "Skipped", "optimize", "report", "restore", "set_listener"]
+__all__ = [
+    "Builds",
+    "EagerCalls",
+    "Listener",
+    "Notice",
+    "Quality",
+    "Report",
+    "Skipped",
+    "optimize",
+    "report",
+    "restore",
+    "set_builds",
+    "set_listener",
+    "set_store",
+]

@@ -8,6 +8,9 @@ from typing import Final, Literal
 Quality = Literal["lossless", "balanced", "fast"]
 QUALITIES: Final[tuple[Quality, ...]] = ("lossless", "balanced", "fast")
 
+Builds = Literal["never", "background", "now"]
+BUILDS: Final[tuple[Builds, ...]] = ("never", "background", "now")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -39,6 +42,27 @@ class Limits:
     hopeless: float = 0.5
     memory_share: float = 0.5
     reasons_kept: int = 16
+    # How many kinds of calls (shapes, dtypes, layouts) of one module are told apart; the others run eagerly.
+    kinds_followed: int = 32
+    # Other kinds than the one measured are tried at this call of theirs; modules quicker than this are not followed if eager won.
+    try_kind_at_call: int = 2
+    follow_call_s: float = 0.005
+    # A package is built for a kind that has been called so often, for at most so many kinds of a module; then this long at most.
+    build_at_call: int = 3
+    packages_per_module: int = 4
+    build_s: float = 1200.0
+    # Memory and disk that a build may need, in sizes of the module's weights and beyond them; what must stay free meanwhile.
+    build_memory_per_weight: float = 6.0
+    build_memory_bytes: int = 2 * 1024**3
+    build_disk_per_weight: float = 4.0
+    build_disk_bytes: int = 512 * 1024**2
+    spare_memory_bytes: int = 512 * 1024**2
+    builds_waiting: int = 16
+    # What the store holds in all, what it leaves free on the disk, one entry's text, and for how long damaged entries stay.
+    store_bytes: int = 4 * 1024**3
+    store_spare_bytes: int = 256 * 1024**2
+    store_entry_bytes: int = 8 * 1024**2
+    store_aside_s: float = 24 * 3600.0
 
 
 LIMITS: Final = Limits()

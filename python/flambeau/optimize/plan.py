@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from torch import nn
 
 from .gate import EQUAL
+from .phase import Eager, Fast, Waiting
 from .report import Report, Skipped, State, summary
 from .session import Session
-from .target import Eager, Fast, Target, TargetEvents, Waiting
+from .target import Target, TargetEvents
 
 
 class Plan:
@@ -44,7 +45,7 @@ class Plan:
             found = found.worst(phase.outcome.difference or EQUAL)
         return Report(
             state=self._state(),
-            applied=tuple(f"{_prefix(target)}{name}" for target, phase in fast for name, _ in phase.outcome.applied),
+            applied=tuple(dict.fromkeys(f"{_prefix(target)}{name}" for target, phase in fast for name, _ in phase.outcome.applied)),
             skipped=tuple(skip for target in self._targets for skip in _skipped(target)),
             seconds=self._session.spent_s,
             speed_up=self._speed_up(),
@@ -119,6 +120,8 @@ def _skipped(target: Target) -> Iterator[Skipped]:
     phase = target.phase
     skipped = phase.outcome.skipped if isinstance(phase, Fast) else phase.skipped if isinstance(phase, Eager) else ()
     for skip in skipped:
+        yield Skipped(f"{_prefix(target)}{skip.what}", skip.why, skip.speed_up)
+    for skip in target.remarks():
         yield Skipped(f"{_prefix(target)}{skip.what}", skip.why, skip.speed_up)
     for failure in target.layers.failures:
         yield Skipped(f"{_prefix(target)}a layer's kernel", failure)

@@ -62,6 +62,10 @@ class Recorder:
             return ()
         return self._kept.get(key, ())
 
+    def recorded(self, key: Key) -> Sequence[Call]:
+        """The kept calls of this kind so far."""
+        return self._kept.get(key, ())
+
     def num_calls(self, key: Key) -> int:
         """How many calls of this kind there were."""
         return self._counts[key]

@@ -6,20 +6,26 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
-from typing import TypeVar
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar, Union
 
 from torch import nn
 
 from .candidates import TABLE, Candidate
-from .limits import LIMITS, QUALITIES, Limits, Quality
+from .graph.build import Builder
+from .limits import BUILDS, LIMITS, QUALITIES, Builds, Limits, Quality
 from .plan import Plan
 from .refusal import refusal
 from .report import Listener, Notice, Report, Skipped, summary
-from .session import Means, Request, Session
+from .session import Means, Persistence, Request, Session
+from .store import Store, default_directory
 from .switch import Switch
 from .timing import Clock, work_clock
 
 M = TypeVar("M")
+
+StorePlace = Union[str, "PathLike[str]", bool, None]
 
 
 class Registry:
@@ -31,6 +37,8 @@ class Registry:
         table: Mapping[str, tuple[Candidate, ...]] = TABLE,
         limits: Limits = LIMITS,
         clock: Clock | None = None,
+        store: StorePlace = False,
+        builds: Builds = "never",
     ) -> None:
         self._means = Means(
             table=table,
@@ -41,14 +49,31 @@ class Registry:
             listen=self._tell,
         )
         self._lock = threading.Lock()
+        self._limits = limits
+        self._store = store
+        self._builds = builds
+        self._stores: dict[Path, Store] = {}
+        self._builders: dict[Builds, Builder] = {}
         self._plans: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Plan]] = weakref.WeakKeyDictionary()
         self._finished: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
         self._listener: Listener | None = None
 
-    def optimize(self, module: M, *, quality: Quality = "balanced", budget_s: float | None = None) -> M:
-        """Patches the module in place and returns it at once; measuring happens inside its first calls."""
+    def optimize(
+        self,
+        module: M,
+        *,
+        quality: Quality = "balanced",
+        budget_s: float | None = None,
+        store: StorePlace = None,
+        builds: Builds | None = None,
+    ) -> M:
+        """Patches the module in place and returns it at once; measuring happens inside its first calls.
+
+        `store` is where plans and packages are kept for other processes: a directory, None for what `set_store` says, False for none.
+        `builds` is when compiled packages are built; None for what `set_builds` says.
+        """
         try:
-            self._start(module, quality, budget_s)
+            self._start(module, Request(type(module).__name__, quality, budget_s), store, builds)
         except Exception as error:  # The promise of this call: it never fails the program.
             self._refuse(module, f"{type(error).__name__}: {error}")
         return module
@@ -79,21 +104,48 @@ class Registry:
         """Who is told from now on, in the thread that calls the module; None for nobody. An Exception of its is dropped."""
         self._listener = listener
 
-    def _start(self, module: object, quality: Quality, budget_s: float | None) -> None:
+    def set_builds(self, builds: Builds) -> None:
+        """When packages are built for modules optimized from now on that do not say otherwise.
+
+        "never": what the store has is used. "background": a child process of the lowest priority, one package at a time, which ends
+        with this process. "now": whoever calls the module waits. Raises ValueError for anything else.
+        """
+        if builds not in BUILDS:
+            raise ValueError(f"builds: expected one of {', '.join(BUILDS)}, got {builds!r}")
+        self._builds = builds
+
+    def set_store(self, store: StorePlace) -> None:
+        """Where plans are kept for modules optimized from now on that do not say otherwise: None is the user's cache, False nowhere."""
+        self._store = store
+
+    def _start(self, module: object, request: Request, store: StorePlace, builds: Builds | None) -> None:
         why = refusal(module)
-        if quality not in QUALITIES:
-            why = f"quality: expected one of {', '.join(QUALITIES)}, got {quality!r}"
+        if request.quality not in QUALITIES:
+            why = f"quality: expected one of {', '.join(QUALITIES)}, got {request.quality!r}"
+        if builds is not None and builds not in BUILDS:
+            why = f"builds: expected one of {', '.join(BUILDS)}, got {builds!r}"
         if why is not None or not isinstance(module, nn.Module):
             self._refuse(module, why or "")
             return
         with self._lock:
             if self._plan(module) is not None:
                 return
-            session = Session(Request(type(module).__name__, quality, budget_s), self._means)
+            session = Session(request, self._means, self._persistence(store, builds or self._builds))
             plan = Plan(module, session)
             self._plans[module] = weakref.ref(plan)
         if plan.num_targets == 0:
             self._refuse(module, "nothing in it has a forward")
+
+    def _persistence(self, store: StorePlace, builds: Builds) -> Persistence:
+        place = self._store if store is None else store
+        if place is False:
+            return Persistence()
+        directory = default_directory() if place is None or place is True else Path(place).expanduser().absolute()
+        kept = self._stores.setdefault(directory, Store(directory, self._limits))
+        if builds == "never":
+            return Persistence(kept)
+        builder = self._builders.setdefault(builds, Builder(self._limits, is_waiting=builds == "now"))
+        return Persistence(kept, builder)
 
     def _plan(self, module: object) -> Plan | None:
         try:

@@ -6,11 +6,16 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from torch import bfloat16, float16
+
+from . import tree
 from .candidates import Candidate
-from .limits import Limits, Quality
+from .graph.build import Builder
+from .limits import Limits, Quality, Tolerance, tolerance
 from .report import EagerCalls, Notice
+from .store import Store
 from .switch import Depth, Switch
 from .timing import Clock
 
@@ -41,11 +46,21 @@ class Means:
     listen: Callable[[Notice], None]
 
 
+@dataclass(frozen=True)
+class Persistence:
+    """What outlives the process: None for nothing kept, and for nothing built."""
+
+    store: Store | None = None
+    builder: Builder | None = None
+
+
 class Session:
     """One `optimize(module)`: what was asked for, and what has been spent on it."""
 
-    def __init__(self, request: Request, means: Means) -> None:
+    def __init__(self, request: Request, means: Means, persistence: Persistence) -> None:
         self.request = request
+        self.store = persistence.store
+        self.builder = persistence.builder
         self.table = means.table
         self.limits = means.limits
         self.clock = means.clock
@@ -71,6 +86,14 @@ class Session:
         """To the listener, if there is one."""
         self._listen(Notice(self.request.module, phase, step, total, message))
 
+    def tolerance(self, output: Any) -> Tolerance:
+        """How far a result may be from this one of eager's."""
+        return tolerance(self.request.quality, 0.0, _is_half(output))
+
+    def exact(self, output: Any) -> Tolerance:
+        """The same for what computes with the module's own numbers: a package of other weights must not pass for one of these."""
+        return tolerance("lossless", 0.0, _is_half(output))
+
     def count_eager(self, why: str) -> None:
         """One more call that ran eagerly, and why."""
         known = why in self._eager_calls or len(self._eager_calls) < self.limits.reasons_kept
@@ -80,3 +103,7 @@ class Session:
     def eager_calls(self) -> tuple[EagerCalls, ...]:
         """Counts by reason, the most frequent first."""
         return tuple(EagerCalls(why, count) for why, count in self._eager_calls.most_common())
+
+
+def _is_half(output: Any) -> bool:
+    return any(tensor.dtype in (float16, bfloat16) for tensor in tree.tensors(output))

@@ -14,37 +14,17 @@ from torch import nn
 
 from . import tree
 from .capture import Call
-from .gate import difference
-from .guard import Guard, Key, Refused, is_transforming, mode_refusal, parameters_of
-from .layers import Layers
+from .follow import Follower
+from .graph.applied import AppliedGraph
+from .guard import Guard, Key, is_transforming, mode_refusal, parameters_of
+from .layers import DECLINED, Layers
 from .patch import Patch
+from .phase import Eager, Fast, Kind, Waiting
 from .recorder import Recorder
 from .report import Skipped
 from .search import Bench, Outcome, Search
 from .session import Session
 from .timing import Clocks
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Recording calls until there are enough to measure."""
-
-
-@dataclass
-class Fast:
-    """Accepted: calls that the guard knows use the kernels."""
-
-    guard: Guard
-    outcome: Outcome
-    num_calls: int
-
-
-@dataclass(frozen=True)
-class Eager:
-    """Measured without gain, refused, withdrawn, or (without a reason) not the module that runs."""
-
-    skipped: tuple[Skipped, ...] = ()
-    is_worth_saying: bool = False
 
 
 class Shell(Patch):
@@ -67,44 +47,26 @@ class Target:
         self.owner = owner
         self.path = path
         self.phase: Waiting | Fast | Eager = Waiting()
-        self._told: Waiting | Fast | Eager = self.phase
         self.layers = Layers(owner)
-        self._session = session
+        self.session = session
+        self.parameters = parameters_of(owner)
+        self.guard = Guard(owner, self.parameters)
+        self._told: Waiting | Fast | Eager = self.phase
         self._events = events
-        self._parameters = parameters_of(owner)
-        self._recorder = Recorder(owner, self._parameters, session.limits)
+        self._recorder = Recorder(owner, self.parameters, session.limits)
+        self.follower = Follower(self)
         self.shell = Shell(self)
         self.shell.install_()
 
     def call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the owner's forward does now."""
-        phase, session = self.phase, self._session
-        if isinstance(phase, Fast):
-            return self._run_fast(phase, args, kwargs)
-        if isinstance(phase, Eager) or session.depth.count or session.measuring.on:
+        phase, session = self.phase, self.session
+        is_inner = session.depth.count > 0 or session.measuring.on
+        if isinstance(phase, Fast) or (isinstance(phase, Eager) and not phase.is_final and not is_inner):
+            return self.follower.call(args, kwargs, is_inner)
+        if isinstance(phase, Eager) or is_inner:
             return self.shell.eager(*args, **kwargs)
-        if not self._enter():
-            return self.call(args, kwargs)
-        try:
-            with session.depth.deeper():
-                key, output = self._observe(args, kwargs)
-        finally:
-            with session.lock:
-                session.in_flight -= 1
-        if key is not None:
-            self._measure_if_ready(key)
-        return output
-
-    def _enter(self) -> bool:
-        """One more call in flight. Waits while another thread measures: the call would spoil the times and meet half-changed weights.
-
-        False if this target has settled meanwhile.
-        """
-        with self._session.lock:
-            if not isinstance(self.phase, Waiting):
-                return False
-            self._session.in_flight += 1
-            return True
+        return self.run_observed(args, kwargs)
 
     def retire_(self) -> None:
         """It is not this module that the program calls."""
@@ -118,11 +80,84 @@ class Target:
         self.phase = Eager()
         self.shell.remove_()
 
+    def remarks(self) -> Iterator[Skipped]:
+        """What stood in the way of something, besides what was measured."""
+        yield from self.follower.offers.remarks()
+
+    def device(self, inputs: Any) -> torch.device:
+        """Where this module computes."""
+        found = [tensor.device for tensor in (*self.owner.parameters(), *tree.tensors(inputs))]
+        return found[0] if found else torch.device("cpu")
+
+    def run_layers(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The module with its layers' kernels on."""
+        switch = self.layers.switch
+        before = switch.on
+        switch.on = True
+        try:
+            return self.shell.eager(*args, **kwargs)
+        finally:
+            switch.on = before
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """A failure of ours inside it leaves the module eager, with the reason."""
+        try:
+            yield
+        except tree.NotPlainError as error:
+            self.settle(Skipped("optimize", str(error)))
+        except Exception as error:  # Nothing of ours may reach the caller of the module.
+            self.settle(Skipped("optimize", f"{type(error).__name__}: {error}"))
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Runs of ours: no plan takes them for the program's calls, and the program's random numbers stay what they were."""
+        devices = {p.device for p in self.owner.parameters() if p.is_cuda}
+        with self.session.measuring.set(True), self.session.depth.deeper(), torch.random.fork_rng(devices=list(devices)):
+            yield
+
+    def tell_if_settled(self) -> None:
+        """To the plan, once for every new phase."""
+        phase = self.phase
+        if phase is not self._told:
+            self._told = phase
+            self._events.settled(self)
+
+    # Waiting: calls run eagerly and are recorded.
+
+    def run_observed(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        session = self.session
+        if not self._enter():
+            return self.call(args, kwargs)
+        try:
+            with session.depth.deeper():
+                key, output = self._observe(args, kwargs)
+        finally:
+            with session.lock:
+                session.in_flight -= 1
+        if key is not None:
+            self._measure_if_ready(key, output)
+        return output
+
+    def _enter(self) -> bool:
+        """One more call in flight. Waits while another thread measures: the call would spoil the times and meet half-changed weights.
+
+        False if this target has settled meanwhile.
+        """
+        with self.session.lock:
+            if not self._is_looking():
+                return False
+            self.session.in_flight += 1
+            return True
+
+    def _is_looking(self) -> bool:
+        return isinstance(self.phase, Waiting) or (isinstance(self.phase, Eager) and not self.phase.is_final)
+
     def _observe(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Key | None, Any]:
         """One eager call, recorded where it is due; with its kind, if it may be measured."""
-        session, recorder = self._session, self._recorder
+        session, recorder = self.session, self._recorder
         before_s, recording = session.clock(), None
-        with self._reporting():
+        with self.reporting():
             self._events.started(self)
             why = mode_refusal(self.owner, args, kwargs)
             if why is None:
@@ -134,48 +169,56 @@ class Target:
         if recording is not None and recording.call is not None:
             self._synchronize()
         ended_s = session.clock()
-        with self._reporting():
+        with self.reporting():
             refusal = None if recording is None else recorder.end(recording, output, ended_s - started_s)
             if refusal is not None:
-                self._settle(Skipped("optimize", refusal))
+                self.settle(Skipped("optimize", refusal))
         session.warm_up_s += ended_s - started_s
         session.spent_s += session.clock() - ended_s + started_s - before_s
-        self._tell_if_settled()
+        self.tell_if_settled()
         return None if recording is None else recording.key, output
 
-    @contextmanager
-    def _reporting(self) -> Iterator[None]:
-        """A failure of ours inside it leaves the module eager, with the reason."""
-        try:
-            yield
-        except tree.NotPlainError as error:
-            self._settle(Skipped("optimize", str(error)))
-        except Exception as error:  # Nothing of ours may reach the caller of the module.
-            self._settle(Skipped("optimize", f"{type(error).__name__}: {error}"))
-
-    def _measure_if_ready(self, key: Key) -> None:
-        session = self._session
+    def _measure_if_ready(self, key: Key, output: Any) -> None:
+        """Takes what the store has for this kind of call, or measures once enough calls are recorded."""
+        session = self.session
         with session.lock:
-            calls = self._recorder.ready(key)
-            if session.in_flight or not isinstance(self.phase, Waiting) or not calls:
+            if session.in_flight or not self._is_looking():
                 return
             started_s = session.clock()
-            session.is_measuring = True
+            with self.reporting(), self.quiet():
+                kind = self.follower.kind(key)
+                if kind is not None and not kind.was_searched:
+                    self._settle_kind(kind, output)
+            session.spent_s += session.clock() - started_s
+            self.tell_if_settled()
+
+    def _settle_kind(self, kind: Kind, output: Any) -> None:
+        self.follower.see(kind, output)
+        recorded = self._recorder.recorded(kind.key)
+        if recorded and not kind.was_looked_up:
+            kind.was_looked_up = True
+            outcome = self.follower.offers.recall(kind, recorded[0], output)
+            if outcome is not None:
+                self._conclude(kind, recorded[0], outcome)
+                return
+        calls = self._recorder.ready(kind.key)
+        if calls:
+            self.session.is_measuring = True
             try:
-                with self._reporting(), session.measuring.set(True), session.depth.deeper(), self._random_kept():
-                    self._conclude(calls, self._search(calls))
+                outcome = self._search(calls)
             finally:
-                session.is_measuring = False
-                session.spent_s += session.clock() - started_s
-            self._tell_if_settled()
+                self.session.is_measuring = False
+            self._conclude(kind, calls[0], outcome)
+            if not outcome.is_short:
+                self.follower.offers.keep(kind)
 
     def _search(self, calls: Sequence[Call]) -> Outcome:
-        session, device = self._session, self._device(calls[0])
+        session, device = self.session, self.device((calls[0].args, calls[0].kwargs))
         bench = Bench(
             layers=self.layers,
             device=device,
             calls=calls,
-            run=self._replay,
+            run=self.replay,
             limits=session.limits,
             clocks=Clocks(session.work_clock(device.type), session.clock),
             budget_s=max(0.0, session.budget_s - session.spent_s),
@@ -184,85 +227,47 @@ class Target:
         )
         return Search(bench).run(session.table.get(device.type, ()))
 
-    def _conclude(self, calls: Sequence[Call], outcome: Outcome) -> None:
+    def _conclude(self, kind: Kind, call: Call, outcome: Outcome) -> None:
+        kind.was_searched, kind.call_s = True, outcome.call_s
+        kind.num_calls, kind.is_looped = self._recorder.num_calls(kind.key), self._recorder.is_looped
         self._recorder.forget_()
-        if not outcome.applied:
-            # Below a root that never runs, a tiny neighbour of the module that matters is not worth a line.
-            self.phase = Eager(outcome.skipped, is_worth_saying=self.path == "" or not outcome.is_short)
+        if outcome.applied:
+            kind.uses_layers = any(not isinstance(one, AppliedGraph) for _, one in outcome.applied)
+            kind.speed_up, kind.difference = outcome.speed_up, outcome.difference or kind.difference
+            self.guard.admit(kind.key, call.strides)
+            self.phase = Fast(outcome)
             return
-        guard = Guard(self.owner, self._parameters)
-        guard.admit(calls[0].key, calls[0].strides)
-        self.phase = Fast(guard, outcome, self._recorder.num_calls(calls[0].key))
+        # Below a root that never runs, a tiny neighbour of the module that matters is not worth a line.
+        is_worth_saying = self.path == "" or not outcome.is_short
+        is_final = outcome.call_s < self.session.limits.follow_call_s or any(skip.what == "optimize" for skip in outcome.skipped)
+        self.phase = Eager(outcome.skipped, is_worth_saying, is_final)
 
-    def _replay(self, call: Call, fast: bool) -> Any:
-        with self.layers.switch.set(fast):
-            output = self.shell.eager(*call.args, **call.kwargs)
+    def replay(self, call: Call, fast: bool) -> Any:
+        """A recorded call to its end, with or without what is enabled."""
+        whole = self.layers.wholes.get(call.key) if fast else None
+        output = DECLINED if whole is None else whole(call.args, call.kwargs)
+        if output is DECLINED:
+            with self.layers.switch.set(fast):
+                output = self.shell.eager(*call.args, **call.kwargs)
         self._synchronize()
         return output
-
-    def _device(self, call: Call) -> torch.device:
-        found = [tensor.device for tensor in (*self.owner.parameters(), *tree.tensors((call.args, call.kwargs)))]
-        return found[0] if found else torch.device("cpu")
 
     def _synchronize(self) -> None:
         parameter = next(self.owner.parameters(), None)
         if parameter is not None and parameter.is_cuda:
             torch.cuda.synchronize(parameter.device)
 
-    @contextmanager
-    def _random_kept(self) -> Iterator[None]:
-        devices = {p.device for p in self.owner.parameters() if p.is_cuda}
-        with torch.random.fork_rng(devices=list(devices)):
-            yield
-
-    def _run_fast(self, phase: Fast, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        session = self._session
-        key = phase.guard.check(args, kwargs)
-        if isinstance(key, Refused):
-            session.count_eager(key.why)
-            return self.shell.eager(*args, **kwargs)
-        phase.num_calls += 1
-        if self._recorder.is_looped and phase.num_calls in session.limits.check_at_calls and not session.measuring.on:
-            return self._run_checked(phase, args, kwargs)
-        return phase.guard.restride(key, self._switched(args, kwargs))
-
-    def _switched(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        switch = self.layers.switch
-        before = switch.on
-        switch.on = True
-        try:
-            return self.shell.eager(*args, **kwargs)
-        finally:
-            switch.on = before
-
-    def _run_checked(self, phase: Fast, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Runs both ways, gives eager's output, and withdraws the fast path if it has left the tolerance."""
-        before_s = self._session.clock()
-        output = self.shell.eager(*args, **kwargs)
-        with self._reporting():
-            found = difference(list(tree.leaves(output, "output")), self._switched(args, kwargs))
-            why = found.refusal(phase.outcome.tolerance) if phase.outcome.tolerance is not None else None
-            if why is not None:
-                self._settle(*(Skipped(name, f"withdrawn at call {phase.num_calls}: {why}") for name, _ in phase.outcome.applied))
-        self._session.spent_s += self._session.clock() - before_s
-        self._tell_if_settled()
-        return output
-
-    def _settle(self, *skipped: Skipped) -> None:
+    def settle(self, *skipped: Skipped) -> None:
+        """Eager for good."""
         self._undo_()
         self._recorder.forget_()
         self.phase = Eager(skipped, is_worth_saying=True)
-
-    def _tell_if_settled(self) -> None:
-        phase = self.phase
-        if phase is not self._told:
-            self._told = phase
-            self._events.settled(self)
 
     def _undo_(self) -> None:
         if isinstance(self.phase, Fast):
             for _, applied in reversed(self.phase.outcome.applied):
                 applied.disable()
+        self.layers.wholes.clear()
         self.layers.prune_(everything=True)
 
 

@@ -1,0 +1,1 @@
+"""Compiled packages that replace a whole module for one kind of call."""

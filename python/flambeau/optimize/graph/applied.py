@@ -1,0 +1,33 @@
+"""A package as something applied: one kind of call is computed by it while enabled. Knows no files and no measuring."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..applied import Applied, Kept
+from ..guard import Key
+from ..layers import Layers, Whole
+
+NAME: Final = "graph"
+
+
+class AppliedGraph:
+    """The layers keep what they have: they compute whatever the package declines."""
+
+    def __init__(self, layers: Layers, key: Key, whole: Whole) -> None:
+        self.key = key
+        self.whole = whole
+        self._layers = layers
+
+    def enable(self) -> None:
+        self._layers.wholes[self.key] = self.whole
+
+    def disable(self) -> None:
+        self._layers.wholes.pop(self.key, None)
+
+    def supersedes_(self, older: Applied) -> bool:
+        return False
+
+    def keep(self) -> Kept:
+        """The package itself is an entry of its own."""
+        return Kept()

@@ -1,0 +1,130 @@
+"""The process that builds one package: takes a module and a call of it, leaves a shared library, says one line of JSON.
+Of the lowest priority, first to go when memory is short, and gone with whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_FILE_BYTES: Final = 16 * 1024**3
+
+
+def main() -> None:
+    """Its argument is JSON: the descriptor that holds the module, a directory of ours, for how many threads to compile, who started us,
+    and whether anybody who wants a core goes first."""
+    order = json.loads(sys.argv[1])
+    _stand_back(order["is_patient"])
+    _die_with(order["parent"])
+    # Compilers talk; the answer has the real output for itself.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        made = _build(order["fd"], Path(order["directory"]), order["num_threads"])
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        made = {"error": f"{type(error).__name__}: {first}"}
+    answer.write(json.dumps(made) + "\n")
+    answer.flush()
+
+
+def _build(fd: int, directory: Path, num_threads: int) -> dict[str, Any]:
+    import torch
+
+    from .. import identity, tree
+    from .inputs import Inputs, given_arguments
+    from .package import FILE
+    from .skeleton import skeleton
+
+    torch.set_num_threads(1)
+    with open(fd, "rb") as file:
+        # Written by the process that started us, into a file that has no name.
+        owner, parameters, args, kwargs = torch.load(file, weights_only=False)
+    given = given_arguments(parameters, args, kwargs)
+    inputs = Inputs(parameters, args, kwargs)
+    fill = skeleton([given[name] for name in inputs.names], "input")
+
+    class Flat(torch.nn.Module):
+        """The module with tensors in and tensors out; everything else is built in."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.owner = owner
+
+        def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(tree.tensors(owner(**dict(zip(inputs.names, fill(iter(tensors)), strict=True)))))
+
+    tensors = inputs.tensors(args, kwargs) or []
+    with torch.no_grad():
+        exported = torch.export.export(Flat(), tuple(tensors), strict=False)
+        isa = _compile(exported, directory / FILE, num_threads)
+    return {
+        "inputs": inputs.describe(),
+        "outputs": len(exported.graph_signature.user_outputs),
+        "isa": isa,
+        "weights": identity.weights_identity(owner),
+    }
+
+
+def _compile(exported: Any, target: Path, num_threads: int) -> str:
+    """Writes the shared library; which instructions it uses."""
+    import torch._inductor
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+    settings: dict[str, Any] = {"freezing": True, "compile_threads": 1, "cpp.threads": num_threads, "aot_inductor.package": False}
+    made = torch._inductor.aot_compile(exported.module(), _examples(exported), options=settings)
+    if not isinstance(made, str):
+        raise TypeError(f"expected the path of a library from the compiler, got {type(made).__name__}")
+    os.replace(made, target)
+    return str(pick_vec_isa()).upper()
+
+
+def _examples(exported: Any) -> tuple[Any, ...]:
+    return tuple(exported.example_inputs[0])
+
+
+def _stand_back(is_patient: bool) -> None:
+    """Whoever else wants memory, and a core if there is no hurry, gets it first."""
+    if is_patient:
+        os.nice(19)
+        with contextlib.suppress(AttributeError, OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_BYTES, _FILE_BYTES))
+
+
+def _die_with(parent: int) -> None:
+    """Our group is our own: compilers that we started go with us."""
+
+    def end(*_: int | FrameType | None) -> None:
+        os.killpg(0, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        end()
+
+    signal.signal(signal.SIGTERM, end)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        end()
+    threading.Thread(target=watch, name="flambeau-parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

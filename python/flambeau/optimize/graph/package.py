@@ -1,0 +1,70 @@
+"""A compiled package of one module for one kind of call: loaded from the store, run in the module's place. Knows no measuring.
+
+A package crashes the process if its file is damaged or its instructions are foreign: only what the store has verified is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from ..identity import processor_flags
+from ..layers import DECLINED
+from ..store import Entry
+from .inputs import Inputs
+from .skeleton import Fill
+from .watch import Watch
+
+FILE: Final = "package.so"
+# What a package says it was compiled for, as the system's flags name it.
+_FLAGS: Final[Mapping[str, str]] = {"avx2": "avx2", "avx512": "avx512f"}
+
+
+class Package:
+    """Computes whole calls as the module did when the package was built; declines other kinds, and all once the module has changed."""
+
+    def __init__(self, entry: Entry, owner: nn.Module, inputs: Inputs, fill: Fill) -> None:
+        """Raises ValueError, or what torch raises, for an entry that does not fit."""
+        _check(entry.body, inputs)
+        self.has_changed = False
+        self._inputs = inputs
+        self._fill = fill
+        self._num_outputs: int = entry.body["outputs"]
+        self._watch = Watch(owner)
+        self._runner = _runner()(str(entry.path(FILE)), 1)
+
+    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if self.has_changed or not self._watch.holds():
+            self.has_changed = True
+            return DECLINED
+        tensors = self._inputs.tensors(args, kwargs)
+        if tensors is None:
+            return DECLINED
+        outputs: list[Tensor] = self._runner.run(tensors)
+        return self._fill(iter(outputs)) if len(outputs) == self._num_outputs else DECLINED
+
+
+def refusal() -> str | None:
+    """Why this torch cannot run packages, or None."""
+    return None if _runner() is not None else f"torch {torch.__version__} cannot run compiled packages; 2.6 and later can"
+
+
+def _runner() -> Any:
+    found: Any = getattr(torch._C, "_aoti", None)
+    return getattr(found, "AOTIModelContainerRunnerCpu", None)
+
+
+def _check(body: Mapping[str, Any], inputs: Inputs) -> None:
+    why = refusal()
+    if why is not None:
+        raise ValueError(why)
+    if body.get("inputs") != inputs.describe():
+        raise ValueError("the package was built for other inputs")
+    if not isinstance(body.get("outputs"), int):
+        raise ValueError("the package does not say what it returns")
+    needed, flags = str(body.get("isa", "")).lower(), processor_flags()
+    if flags and _FLAGS.get(needed, "") not in (flags | {""}):
+        raise ValueError(f"the package needs {needed}, which this processor has not")

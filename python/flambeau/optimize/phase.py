@@ -1,0 +1,64 @@
+"""Where one target stands, and each kind of its calls. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .challenge import Challenge
+from .gate import EQUAL, Difference
+from .graph.skeleton import Fill
+from .guard import Key
+from .report import Skipped
+from .search import Outcome
+
+# "unknown": nobody has looked; "absent": it may be built yet; "on": it runs or is being tried; "none": there will be none.
+PackageState = Literal["unknown", "absent", "building", "built", "on", "none"]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Recording calls until there are enough to measure."""
+
+
+@dataclass
+class Fast:
+    """Accepted for at least one kind of call: those that the guard knows take the fast path."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Eager:
+    """Measured without gain, refused, withdrawn, or (without a reason) not the module that runs.
+
+    One that is not final goes on looking: for other kinds of calls, and for what is built meanwhile.
+    """
+
+    skipped: tuple[Skipped, ...] = ()
+    is_worth_saying: bool = False
+    is_final: bool = True
+
+
+@dataclass
+class Kind:
+    """Calls of one kind, and what was found out for them. `call_s` is eager's time."""
+
+    key: Key
+    num_calls: int = 0
+    is_looped: bool = False
+    was_looked_up: bool = False
+    was_searched: bool = False
+    # The layers' kernels were accepted for it; a package that replaces the whole module may be there besides.
+    uses_layers: bool = False
+    package: PackageState = "unknown"
+    # Not before this call is a package looked for again.
+    package_at_call: int = 0
+    # Makes the module's output of a package's tensors, once an output was seen.
+    fill: Fill | None = None
+    package_skipped: Skipped | None = None
+    # What is tried on its next calls, in this order.
+    challenges: list[Challenge] = field(default_factory=list)
+    speed_up: float | None = None
+    difference: Difference = EQUAL
+    call_s: float = 0.0
