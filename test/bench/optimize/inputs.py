@@ -1,0 +1,123 @@
+"""Inputs that nothing was measured for, eager against ours: right, at eager's speed, and without a pause. Prints one row.
+
+A claim about a module's later life: a new resolution or batch, an odd size, another dtype or layout, a timestep of another kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from flambeau.optimize import optimize, report
+from modules import CASES, Case, Inputs, Positional, latents_of, unet_inputs
+from torch import Tensor
+from variants import force_isa
+
+ALLOWED = 1.1
+PAIRS = 15
+
+Variations = Mapping[str, Callable[[], Inputs]]
+
+
+def main() -> None:
+    """One row: for each variation, how far off and how much slower than eager."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--isa", default="native")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    force_isa(arguments.isa)
+    pairs = 3 if arguments.quick else PAIRS
+    found: dict[str, dict[str, Any]] = {}
+    with torch.no_grad():
+        for name, variations in (("bundled-unet", of_unet), ("bundled-vae", of_vae)):
+            found |= {f"{name}, {variation}": row for variation, row in measured(CASES[name](), variations, pairs)}
+    slow = [name for name, row in found.items() if row["slower"] > ALLOWED]
+    worst = max(found, key=lambda name: found[name]["slower"])
+    error, pause = max(row["relative_l2"] for row in found.values()), max(row["first"] for row in found.values())
+    summary = f"worst {found[worst]['slower']:.2f} of eager's time ({worst}); {len(slow)} of {len(found)} above {ALLOWED}; "
+    summary += f"largest error {error:.1e}; longest first call {pause:.2f} of eager's"
+    print(json.dumps({"summary": summary, "allowed": ALLOWED, "above": slow, "inputs": found}))
+
+
+def of_unet(case: Case) -> Variations:
+    """Calls of a denoiser; the first kind is what was measured."""
+    side = case.module.config.sample_size
+    usual = case.inputs(7)
+
+    def with_(index: int, value: Any) -> Callable[[], Inputs]:
+        return lambda: (*usual[:index], value, *usual[index + 1 :])
+
+    return {
+        "as measured": lambda: usual,
+        "resolution x 1.5": lambda: unet_inputs(case.module, side * 3 // 2)(7),
+        "one more in the batch": lambda: unet_inputs(case.module, side, batch=3)(7),
+        "an odd size": lambda: unet_inputs(case.module, side - 1)(7),
+        "channels_last": with_(0, usual[0].contiguous(memory_format=torch.channels_last)),
+        "int timestep": with_(1, int(usual[1])),
+        "timestep of one dimension": with_(1, usual[1].reshape(1)),
+        "float64": lambda: tuple(tensor.double() for tensor in usual),
+    }
+
+
+def of_vae(case: Case) -> Variations:
+    """Latents to decode."""
+    channels, usual = case.module.config.latent_channels, case.inputs(7)
+    return {
+        "as measured": lambda: usual,
+        "resolution x 1.5": lambda: latents_of(channels, 24)(7),
+        "two in the batch": lambda: latents_of(channels, 16, batch=2)(7),
+        "an odd size": lambda: latents_of(channels, 15)(7),
+        "channels_last": lambda: (usual[0].contiguous(memory_format=torch.channels_last),),
+        "float64": lambda: (usual[0].double(),),
+    }
+
+
+def measured(case: Case, variations: Callable[[Case], Variations], num_pairs: int) -> Sequence[tuple[str, dict[str, Any]]]:
+    """Of each variation: error, time of ours over eager's, and of the first call."""
+    plain = Positional(case)
+    fast = Positional(Case(copy.deepcopy(case.module), case.call, case.inputs))
+    optimize(fast.module, quality="lossless")
+    for seed in range(12):
+        fast(*case.inputs(seed))
+        if report(fast.module).state not in ("waiting", "measuring"):
+            break
+    rows = []
+    for name, make in variations(case).items():
+        inputs = make()
+        is_double = inputs[0].dtype == torch.float64
+        for module in (plain, fast):
+            module.to(torch.float64 if is_double else torch.float32)
+        rows.append((name, _compared(plain, fast, inputs, num_pairs)))
+    return rows
+
+
+def _compared(plain: Positional, fast: Positional, inputs: Inputs, num_pairs: int) -> dict[str, Any]:
+    plain(*inputs)
+    first_eager, expected = _timed(plain, inputs)
+    first, got = _timed(fast, inputs)
+    pairs = []
+    for index in range(num_pairs):
+        order = (plain, fast) if index % 2 == 0 else (fast, plain)
+        seconds = {id(module): _timed(module, inputs)[0] for module in order}
+        pairs.append(seconds[id(fast)] / seconds[id(plain)])
+    error = float((got.double() - expected.double()).norm() / expected.double().norm())
+    return {"relative_l2": error, "slower": statistics.median(pairs), "first": first / first_eager}
+
+
+def _timed(module: Positional, inputs: Inputs) -> tuple[float, Tensor]:
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    before = clock()
+    output: Tensor = module(*inputs)
+    return clock() - before, output
+
+
+if __name__ == "__main__":
+    main()
