@@ -33,7 +33,7 @@ export class Channel {
   readonly #options: ChannelOptions;
   readonly #encoder: Encoder;
   readonly #decoder: Decoder;
-  readonly #callbacks: Callbacks;
+  readonly callbacks: Callbacks;
   readonly #calls = new Map<number, PyCall>();
   readonly #questions = new Questions();
   /** Messages whose attachments are not whole yet, by attachment. */
@@ -52,7 +52,7 @@ export class Channel {
       batchCount: limits.releaseBatchCount,
       isBusy: () => this.#calls.size > 0,
     });
-    this.#callbacks = new Callbacks({
+    this.callbacks = new Callbacks({
       scopes: this.scopes,
       handles: this.handles,
       encoder: () => this.#encoder,
@@ -171,7 +171,7 @@ export class Channel {
     }
     this.#calls.clear();
     this.#questions.fail(error);
-    this.#callbacks.clear();
+    this.callbacks.clear();
     this.#waiting.clear();
     this.handles.clear();
     this.#busy();
@@ -254,9 +254,9 @@ export class Channel {
         case FrameType.event:
           return this.#options.onEvent?.(id, value);
         case FrameType.invoke:
-          return void this.#callbacks.invoke(id, array(value));
+          return void this.callbacks.invoke(id, array(value));
         case FrameType.dropped:
-          return this.#callbacks.dropped(array(value));
+          return this.callbacks.dropped(array(value));
         case FrameType.hello:
         case FrameType.pong:
         case FrameType.stack:
@@ -279,7 +279,7 @@ export class Channel {
     const call = this.#take(id);
     this.handles.releaseResult(id);
     if (call === undefined) return;
-    const failure = errorFromFailure(body, call, (callbackId) => this.#callbacks.thrownBy(callbackId));
+    const failure = errorFromFailure(body, call, (callbackId) => this.callbacks.thrownBy(callbackId));
     // Code that was told to stop may answer with an error of its own.
     const isStopped = call.reason !== undefined && !(failure instanceof FlambeauError && failure.code === "CANCELLED");
     call.settle({ kind: "failed", error: isStopped ? stoppedError(call, failure) : failure });
@@ -294,7 +294,7 @@ export class Channel {
 
   #registerFunction(fn: AnyFunction): { id: number; kind: number } {
     const id = this.#nextId++;
-    this.#callbacks.register(id, fn);
+    this.callbacks.register(id, fn);
     return { id, kind: kindOf(fn) };
   }
 }

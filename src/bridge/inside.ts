@@ -40,13 +40,13 @@ export function deadlock(inside: Inside | undefined, call: WaitingCall): Flambea
   for (let at = inside; at !== undefined; at = at.outer) {
     const blocked = firstBehind(at, call);
     if (blocked === undefined) continue;
-    const holds =
+    const why =
       at.kind === "callback"
-        ? `${at.path} waits for the function in which it is awaited`
-        : `it was made outside of the block that ${at.path} has entered, and is awaited inside`;
+        ? `until ${at.path} has ended, and that waits for the function that waits here`
+        : `before the end of the block of ${at.path}, which waits here`;
     return new FlambeauError(
       "DEADLOCK",
-      `${blocked.path} cannot run: ${holds}. Both would wait for ever. Await it ${at.kind === "callback" ? "before or after that call" : "before the block or after it"}, or make the call in there.`,
+      `${blocked.path} cannot run ${why}: both would wait for ever. Make the call in here, or await it outside.`,
     );
   }
   return undefined;

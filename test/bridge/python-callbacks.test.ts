@@ -124,3 +124,65 @@ describe("a function that Python calls", () => {
     expect(await subject.live()).toBe(0);
   });
 });
+
+describe("a function that Python does not wait for", () => {
+  test("is called after all, in order, while Python goes on", async () => {
+    const leave = signal();
+    const seen: number[] = [];
+    const slow = py.oneway(async (number: number) => {
+      await leave.came;
+      seen.push(number);
+    });
+    expect(await subject.burst(slow, 3)).toBe("done");
+    expect(seen).toEqual([]);
+    leave.send();
+    await subject.echo(1);
+    expect(seen).toEqual([0, 1, 2]);
+  });
+
+  test("with `latest` is called for the first and the newest, however many there are and however slow it is", async () => {
+    const leave = signal();
+    const [last, seen] = [signal(), [] as number[]];
+    const slow = py.oneway(
+      async (number: number) => {
+        seen.push(number);
+        if (number === 999) last.send();
+        await leave.came;
+      },
+      { latest: true },
+    );
+    expect(await subject.burst(slow, 1_000)).toBe("done");
+    await last.came;
+    // One was on its way, and one waited for the end of the call.
+    expect(seen).toEqual([0, 999]);
+    leave.send();
+    expect(await subject.burst(slow, 1)).toBe("done");
+  });
+
+  test("that throws fails what passed it, and Python hears nothing of it", async () => {
+    const { scopes } = running.worker.channel;
+    const scope = scopes.create();
+    const mistake = new RangeError("in progress");
+    await scopes.run(scope, async () => {
+      const failing = py.oneway(() => {
+        throw mistake;
+      });
+      expect(await subject.burst(failing, 1)).toBe("done");
+    });
+    expect(await failureOf(scope.settle())).toBe(mistake);
+    scope.end();
+  });
+});
+
+describe("a function passed outside of any request", () => {
+  test("can be called as long as Python holds it, and is forgotten afterwards", async () => {
+    const { callbacks } = running.worker.channel;
+    const before = callbacks.size;
+    const keeper = await subject.Keeper((n: number) => n + 1);
+    for (let count = 0; count < 50; count++) await subject.call_with((n: number) => n, count);
+    expect(callbacks.size).toBe(before + 1);
+    expect(await keeper.run(1)).toBe(2);
+    await keeper.let_go();
+    expect(callbacks.size).toBe(before);
+  });
+});

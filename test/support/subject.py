@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import ctypes
 import gc
 import os
@@ -11,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 
@@ -436,3 +438,85 @@ def writes_into_the_channel(data: bytes) -> None:
         except OSError:
             continue
         return
+
+
+async def answers_later(value: Any, seconds: float = 0.0) -> Any:
+    await asyncio.sleep(seconds)
+    return value
+
+
+async def raises_later(message: str) -> None:
+    await asyncio.sleep(0)
+    raise ValueError(message)
+
+
+async def asks_host(function: Callable[..., Any], *args: Any) -> Any:
+    await asyncio.sleep(0)
+    return function(*args)
+
+
+async def cleans_up_later(log: list[str], seconds: float) -> None:
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await asyncio.sleep(0.01)
+        log.append("cleaned")
+
+
+class AsyncGenerators:
+    """As Generators, asynchronous."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def count(self, limit: int, fail_at: int = -1) -> AsyncIterator[int]:
+        try:
+            for number in range(limit):
+                await asyncio.sleep(0)
+                if number == fail_at:
+                    raise ValueError(f"no {number}")
+                self.events.append(f"yield {number}")
+                yield number
+        finally:
+            await asyncio.sleep(0)
+            self.events.append("finally")
+
+
+class AsyncManager:
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def __aenter__(self) -> AsyncManager:
+        await asyncio.sleep(0)
+        self.events.append("enter")
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, _trace: Any) -> bool:
+        await asyncio.sleep(0)
+        self.events.append("exit" if kind is None else f"exit {error}")
+        return False
+
+
+class Keeper:
+    """Keeps a function and calls it when it is told to, also later than the call that brought it."""
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        self.function = function
+
+    def run(self, *args: Any) -> Any:
+        assert self.function is not None
+        return self.function(*args)
+
+    def let_go(self) -> None:
+        self.function = None
+
+
+def burst(function: Callable[..., Any], times: int) -> str:
+    """Calls it without a pause."""
+    for number in range(times):
+        function(number)
+    return "done"
+
+
+def calls_at_exit(function: Callable[..., Any]) -> None:
+    atexit.register(lambda: print(catches(function)))
