@@ -225,3 +225,31 @@ def test_restore_of_what_was_never_optimized_does_nothing():
     assert restore(module) is module
     assert "forward" not in vars(module)
     assert restore(5) == 5
+
+
+def test_a_module_that_stays_eager_for_good_gets_its_own_forward_back_and_keeps_its_report():
+    module, clock = Net().eval(), Clock()
+    module.clock, module.cost_s = clock, 1e-4
+    made = registry(Bending(), clock=clock)
+    made.optimize(module)
+    outputs(module)
+    assert "forward" not in vars(module)
+    assert "too short to gain" in made.report(module).skipped[0].why
+    made.optimize(module)
+    assert "forward" not in vars(module)
+    made.restore(module)
+    assert made.report(module).state == "restored"
+    made.optimize(module)
+    assert made.report(module).state == "waiting"
+
+
+def test_another_quality_looks_again_at_a_module_that_stayed_eager():
+    module, clock = Net().eval(), Clock()
+    module.clock, module.cost_s = clock, 4e-3
+    made = registry(Bending(cost_s=2e-3, error=0.08), clock=clock)
+    made.optimize(module)
+    outputs(module)
+    assert made.report(module).state == "unchanged"
+    made.optimize(module, quality="fast")
+    outputs(module)
+    assert made.report(module).applied == ("bending",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import nn
 
@@ -17,8 +17,10 @@ class Plan:
     """Targets on the root and on the modules right below it. A pipeline may never call the root (a VAE's decode does not):
     the level that is called first stays, the other one is let go."""
 
-    def __init__(self, root: nn.Module, session: Session) -> None:
+    def __init__(self, root: nn.Module, session: Session, ended: Callable[[Report], None]) -> None:
+        """`ended` is told once all targets are eager for good: no forward holds the plan any more."""
         self._session = session
+        self._ended = ended
         self._is_restored = False
         events = TargetEvents(self._started, self._settled)
         self._targets = [Target(module, path, session, events) for path, module in _outermost(root)]
@@ -84,9 +86,10 @@ class Plan:
                     target.retire_()
 
     def _settled(self, target: Target) -> None:
-        if isinstance(target.phase, Eager) and not target.phase.is_worth_saying:
-            return
-        self._session.tell("done", 1, 1, summary(self._session.request.module, self.report()))
+        if not isinstance(target.phase, Eager) or target.phase.is_worth_saying:
+            self._session.tell("done", 1, 1, summary(self._session.request.module, self.report()))
+        if all(isinstance(one.phase, Eager) and one.phase.is_final for one in self._targets):
+            self._ended(self.report())
 
 
 def _outermost(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:

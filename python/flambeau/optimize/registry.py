@@ -6,6 +6,8 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar, Union
@@ -56,6 +58,8 @@ class Registry:
         self._builders: dict[Builds, Builder] = {}
         self._plans: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Plan]] = weakref.WeakKeyDictionary()
         self._finished: weakref.WeakKeyDictionary[nn.Module, Report] = weakref.WeakKeyDictionary()
+        # Measured, eager for good: optimizing them once more as before changes nothing.
+        self._ended: weakref.WeakKeyDictionary[nn.Module, Request] = weakref.WeakKeyDictionary()
         self._listener: Listener | None = None
 
     def optimize(
@@ -98,6 +102,9 @@ class Registry:
         if plan is not None and isinstance(module, nn.Module):
             self._finished[module] = plan.restore_()
             del self._plans[module]
+        elif isinstance(module, nn.Module) and self._was_ended(module):
+            del self._ended[module]
+            self._finished[module] = replace(self._finished[module], state="restored")
         return module
 
     def set_listener(self, listener: Listener | None) -> None:
@@ -128,10 +135,11 @@ class Registry:
             self._refuse(module, why or "")
             return
         with self._lock:
-            if self._plan(module) is not None:
+            if self._plan(module) is not None or (self._was_ended(module) and self._ended[module] == request):
                 return
             session = Session(request, self._means, self._persistence(store, builds or self._builds))
-            plan = Plan(module, session)
+            self._ended.pop(module, None)
+            plan = Plan(module, session, partial(self._end, weakref.ref(module), request))
             self._plans[module] = weakref.ref(plan)
         if plan.num_targets == 0:
             self._refuse(module, "nothing in it has a forward")
@@ -146,6 +154,17 @@ class Registry:
             return Persistence(kept)
         builder = self._builders.setdefault(builds, Builder(self._limits, is_waiting=builds == "now"))
         return Persistence(kept, builder)
+
+    def _end(self, module: weakref.ref[nn.Module], request: Request, report: Report) -> None:
+        found = module()
+        if found is not None and report.state == "unchanged":
+            self._finished[found], self._ended[found] = report, request
+
+    def _was_ended(self, module: nn.Module) -> bool:
+        try:
+            return module in self._ended
+        except TypeError:
+            return False
 
     def _plan(self, module: object) -> Plan | None:
         try:
