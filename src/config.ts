@@ -21,6 +21,7 @@ export const limits = {
   releaseBatchCount: 512,
   callbackErrorsKept: 64,
   callSiteFrames: 16,
+  callSitesPerSecond: 1_000,
   // workers: processes
   stderrTailLines: 40,
   logLineBytes: 64 * 1024,

@@ -1,5 +1,6 @@
 // One call to Python: open, then exactly one outcome. The channel settles it; proxies and scopes look at it.
 import { FlambeauError } from "../errors.ts";
+import { awaited, type Site } from "./call-sites.ts";
 import type { Handle } from "./handles.ts";
 import type { Inside } from "./inside.ts";
 import type { ScopedCall } from "./scope.ts";
@@ -20,12 +21,19 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
+/** What its channel does for a call. */
+export interface CallOwner {
+  /** Where in TypeScript it is being made, if that is known without asking for too long. */
+  site(): Site | undefined;
+  cancel(call: PyCall, reason: unknown): void;
+}
+
 export class PyCall implements ScopedCall, ResultTarget {
   readonly id: number;
   /** As written: `pipeline.unet.to()`. */
   readonly path: string;
-  /** Holds the stack of the TypeScript line that made the call. */
-  readonly trace: { readonly stack?: string } = {};
+  /** The TypeScript lines that made the call; undefined where the lines that await it have to say enough. */
+  readonly site: Site | undefined;
   /** Whatever the call names stays alive until its answer came. */
   held: readonly Recipe[] = [];
   /** Why it is being cancelled. */
@@ -36,18 +44,14 @@ export class PyCall implements ScopedCall, ResultTarget {
   inside: Inside | undefined;
   #state: CallState = { kind: "pending" };
   #observed = false;
-  #cancel: ((reason: unknown) => void) | undefined;
+  readonly #owner: CallOwner;
   #listeners: ((outcome: CallOutcome) => void)[] = [];
 
-  constructor(id: number, path: string, options: { stackFrames: number; cancel(reason: unknown): void }) {
+  constructor(id: number, path: string, owner: CallOwner) {
     this.id = id;
     this.path = path;
-    this.#cancel = options.cancel;
-    // The bridge's own frames are cut from what is shown, so more are taken than V8 keeps by itself.
-    const { stackTraceLimit } = Error;
-    Error.stackTraceLimit = Math.max(stackTraceLimit, options.stackFrames);
-    Error.captureStackTrace(this.trace, PyCall);
-    Error.stackTraceLimit = stackTraceLimit;
+    this.#owner = owner;
+    this.site = owner.site();
   }
 
   /** Never rejects: resolves with the failure, or undefined. */
@@ -84,7 +88,7 @@ export class PyCall implements ScopedCall, ResultTarget {
   }
 
   cancel(reason?: unknown): void {
-    this.#cancel?.(reason);
+    if (this.#state.kind === "pending") this.#owner.cancel(this, reason);
   }
 
   /** Once; what comes later is ignored. */
@@ -92,7 +96,6 @@ export class PyCall implements ScopedCall, ResultTarget {
     if (this.#state.kind !== "pending") return;
     this.#state = outcome;
     this.held = [];
-    this.#cancel = undefined;
     for (const listener of this.#listeners.splice(0)) listener(outcome);
   }
 
@@ -101,8 +104,9 @@ export class PyCall implements ScopedCall, ResultTarget {
     this.#observed = true;
     return new Promise((resolve, reject) => {
       this.whenSettled((outcome) => {
-        if (outcome.kind === "failed") reject(outcome.error);
-        else resolve(outcome.kind === "ref" ? wrap(outcome.handle) : outcome.value);
+        if (outcome.kind !== "failed") resolve(outcome.kind === "ref" ? wrap(outcome.handle) : outcome.value);
+        else if (this.site !== undefined) reject(outcome.error);
+        else resolve(awaited(outcome.error, this.path));
       });
     });
   }

@@ -19,6 +19,7 @@ export interface ChannelLimits {
   readonly releaseBatchCount: number;
   readonly callbackErrorsKept: number;
   readonly callSiteFrames: number;
+  readonly callSitesPerSecond: number;
 }
 
 export interface ChannelOptions {

@@ -2,7 +2,8 @@
 // call fails once. Knows no process: whoever owns one says why it ended.
 import type { Duplex } from "node:stream";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
-import { limitCall, PyCall } from "./call.ts";
+import { type CallOwner, limitCall, PyCall } from "./call.ts";
+import { CallSites } from "./call-sites.ts";
 import { type AnyFunction, Callbacks, kindOf } from "./callbacks.ts";
 import {
   type CallSpec,
@@ -35,6 +36,7 @@ export class Channel {
   readonly #decoder: Decoder;
   readonly callbacks: Callbacks;
   readonly #calls = new Map<number, PyCall>();
+  readonly #callOwner: CallOwner;
   readonly #questions = new Questions();
   /** Messages whose attachments are not whole yet, by attachment. */
   readonly #waiting = new Map<number, { left: number; deliver: () => void }>();
@@ -46,6 +48,8 @@ export class Channel {
   constructor(stream: Duplex, options: ChannelOptions) {
     this.#options = options;
     const { limits } = options;
+    const sites = new CallSites(limits);
+    this.#callOwner = { site: () => sites.here(), cancel: (call, reason) => this.#cancel(call, reason) };
     this.scopes = new Scopes((error) => options.onUnseen?.(error));
     this.handles = new Handles((pairs) => this.#send(FrameType.release, 0, this.#encoder.message(pairs)), {
       batchMs: limits.releaseBatchMs,
@@ -109,10 +113,7 @@ export class Channel {
   /** Sends a call in order behind all earlier ones. Never throws: what is wrong is the call's outcome. */
   call(spec: CallSpec): PyCall {
     const id = this.#nextId++;
-    const call = new PyCall(id, spec.path, {
-      stackFrames: this.#options.limits.callSiteFrames,
-      cancel: (reason) => this.#cancel(call, reason),
-    });
+    const call = new PyCall(id, spec.path, this.#callOwner);
     const scope = this.scopes.current;
     try {
       this.#refuse(scope, spec);

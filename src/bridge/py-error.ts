@@ -1,7 +1,7 @@
 // A FAILURE message → the error that TypeScript throws: Python's type, message and traceback, behind the line that made the call.
-import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { cancelled, FlambeauError, PyError, type PyErrorFields, PyOutOfMemoryError } from "../errors.ts";
+import { headOf, linesOf, type Site } from "./call-sites.ts";
 
 interface Failure {
   type: string;
@@ -33,10 +33,6 @@ const Failure: z.ZodType<Failure> = z.object({
   callback: z.number().nullish(),
 });
 
-/** The package: stacks name its files under dist/, or under src/ where source maps are read. */
-const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
-/** Frames of the bridge itself and of Node say nothing to whoever reads an error. */
-const NOISE = [`${PACKAGE}src/bridge/`, `${PACKAGE}dist/bridge/`, "node:internal/"];
 /** Codes that Python's side gives to errors of ours, not of the user's Python code. */
 const OWN_CODES = ["STALE_REF", "NOT_SENDABLE", "TOO_LARGE", "PROTOCOL_ERROR"] as const;
 
@@ -44,8 +40,7 @@ const OWN_CODES = ["STALE_REF", "NOT_SENDABLE", "TOO_LARGE", "PROTOCOL_ERROR"] a
 export interface CallSite {
   /** `pipeline.unet.to()` */
   readonly path: string;
-  /** Holds a V8 stack in `stack`. */
-  readonly trace: { readonly stack?: string };
+  readonly site: Site | undefined;
   /** Why the call was cancelled, if it was. */
   readonly reason: unknown;
   /** The failure of the call that this one was built on. */
@@ -103,9 +98,7 @@ function convert(failure: Failure, site: CallSite, thrownBy: (callbackId: number
 
 /** `stack` reads: the error, the TypeScript lines that made the call, then Python's own lines. */
 function withSite<E extends Error>(error: E, site: CallSite, traceback: string): E {
-  const isOurs = (line: string): boolean => NOISE.some((part) => line.includes(part));
-  const lines = (site.trace.stack ?? "").split("\n").filter((line) => /^ +at /.test(line) && !isOurs(line));
   const python = traceback === "" ? [] : ["  — Python —", traceback.trimEnd()];
-  error.stack = [`${error.name}: ${error.message}`, `    in ${site.path}`, ...lines, ...python].join("\n");
+  error.stack = [headOf(error, site.path), ...linesOf(site.site), ...python].join("\n");
   return error;
 }
