@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^flambeau$/, replacement: source("index.ts") },
       { find: /^flambeau\/toolkit$/, replacement: source("toolkit.ts") },
+      { find: /^flambeau\/testing$/, replacement: source("testing.ts") },
     ],
   },
   test: {

@@ -22,6 +22,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   cli: ["host", "workers", "app"],
   index: ["bridge", "app", "queue", "host", "workers"],
   toolkit_door: ["toolkit"],
+  testing: ["app", "bridge", "host"],
+  testing_door: ["testing"],
 };
 
 interface Import {
@@ -32,7 +34,8 @@ interface Import {
 function roomOf(file: string): string {
   const [first = "", ...rest] = relative(source, file).split("/");
   if (rest.length > 0) return first;
-  return first === "toolkit.ts" ? "toolkit_door" : first.replace(/\.ts$/, "");
+  const name = first.replace(/\.ts$/, "");
+  return `${name}_door` in DOORS ? `${name}_door` : name;
 }
 
 function imports(): Import[] {

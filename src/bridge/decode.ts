@@ -22,6 +22,8 @@ export interface Expected {
 export interface DecodeContext {
   readonly limits: { readonly maxDepth: number; readonly maxItems: number; readonly maxAttachmentBytes: number };
   onHandle(handle: HandleFields): unknown;
+  /** Extensions that only a host sends; undefined for one that is not known. */
+  onHostOnly?(type: number, read: () => unknown): unknown;
 }
 
 /** A set or a dict inside of a value is three levels of msgpack: the extension, its array, and an array in that. */
@@ -77,8 +79,14 @@ export class Decoder {
       case Ext.complex:
         return complex(payload);
       default:
-        throw broken(`it has the unknown extension ${type}`);
+        return this.#hostOnly(type, payload.length === 0 ? () => null : read);
     }
+  }
+
+  #hostOnly(type: number, read: () => unknown): unknown {
+    const value = this.#context.onHostOnly?.(type, read);
+    if (value === undefined) throw broken(`it has the unknown extension ${type}`);
+    return value;
   }
 
   #handle([id, type, length, flags]: readonly unknown[]): unknown {

@@ -3,6 +3,7 @@
 import { types } from "node:util";
 import { FlambeauError } from "../errors.ts";
 import { twosComplement } from "./big-integers.ts";
+import type { HandleFields } from "./decode.ts";
 import { MsgpackWriter } from "./msgpack-writer.ts";
 import { Ext, HEADER_BYTES } from "./protocol.ts";
 import { Trail } from "./trail.ts";
@@ -42,6 +43,8 @@ export interface EncodeContext {
     readonly maxFrameBytes: number;
   };
   nextAttachmentId(): number;
+  /** What a worker tells of an object that stays with it. A host has no such objects. */
+  handleOf?(value: object): HandleFields | undefined;
   registerFunction(fn: (...args: never) => unknown): { readonly id: number; readonly kind: number };
 }
 
@@ -128,7 +131,14 @@ export class Encoder {
         Object.entries(value).filter((entry) => entry[1] !== undefined),
       );
     }
-    throw this.#trail.foreign(value);
+    this.#handle(value);
+  }
+
+  #handle(value: object): void {
+    const handle = this.#context.handleOf?.(value);
+    if (handle === undefined) throw this.#trail.foreign(value);
+    const { id, type, length, flags } = handle;
+    this.#writer.extension(Ext.handle, () => this.#sequence(value, [id, type, length, flags]));
   }
 
   /** The length is looked at before the items are: they may be a billion holes. */
