@@ -159,6 +159,7 @@ class Registry:
         found = module()
         if found is not None and report.state == "unchanged":
             self._finished[found], self._ended[found] = report, request
+            self._plans.pop(found, None)
 
     def _was_ended(self, module: nn.Module) -> bool:
         try:
