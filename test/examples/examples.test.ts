@@ -4,7 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { Hello } from "../../examples/hello.ts";
 import { Smooth } from "../../examples/own-module.ts";
 import { hostOf, output, scratch } from "../host/fixture.ts";
@@ -14,7 +14,7 @@ const repository = fileURLToPath(new URL("../..", import.meta.url));
 
 it("every example is run by a test", async () => {
   const examples = (await readdir(join(repository, "examples"))).filter((name) => name.endsWith(".ts"));
-  expect(examples.sort()).toEqual(["hello.ts", "own-module.ts", "text-to-image.ts"]);
+  expect(examples.sort()).toEqual(["hello.ts", "own-module.ts", "script.ts", "text-to-image.ts"]);
 });
 
 describe("hello.ts", () => {
@@ -59,6 +59,19 @@ describe("own-module.ts", { timeout: 180_000 }, () => {
     const answer = (await (await host.fetch(request)).json()) as { samples: number[] };
     expect(Array.isArray(answer.samples)).toBe(true);
     expect(answer.samples).toHaveLength(512);
+  });
+});
+
+describe("script.ts", () => {
+  it("finds the frequency that it put in", async () => {
+    vi.stubEnv("FLAMBEAU_PYTHON", await testPython());
+    const said = vi.spyOn(console, "log").mockImplementation(() => {});
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+      said.mockRestore();
+    });
+    await import("../../examples/script.ts");
+    expect(said.mock.calls).toEqual([["loudest: 50 Hz"]]);
   });
 });
 
