@@ -18,7 +18,7 @@ from flambeau.objects import BY_VALUE, SCALARS, Failed, FailedLink, Objects, des
 from flambeau.operations import ByValue, Items, carry_out
 from flambeau.packing import pack_scalar
 from flambeau.placeholders import Handle
-from flambeau.protocol import FAILURE, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
+from flambeau.protocol import FAILURE, INLINE_BYTES, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
 from flambeau.resolve import Resolver
 
 LEAST_RECURSION_LIMIT = 1000
@@ -191,11 +191,11 @@ class Dispatcher:
 
     def _answer_scalar(self, call_id: int, value: object) -> bool:
         """Most answers are one. False if it is one of the rare ones that take more than one look."""
+        if type(value) is str and len(value) > INLINE_BYTES:
+            return False
         try:
             body = pack_scalar(value)
         except (OverflowError, UnicodeEncodeError):
-            return False
-        if len(body) > MAX_FRAME_BYTES:
             return False
         self._objects.keep_result(call_id, value)
         self._wire.send(RESULT, call_id, body)
