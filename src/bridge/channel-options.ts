@@ -17,6 +17,7 @@ export interface ChannelLimits {
   readonly cancelGraceMs: number;
   readonly releaseBatchMs: number;
   readonly releaseBatchCount: number;
+  readonly collectAboveHandles: number;
   readonly callbackErrorsKept: number;
   readonly callSiteFrames: number;
   readonly callSitesPerSecond: number;

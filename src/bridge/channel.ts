@@ -52,8 +52,7 @@ export class Channel {
     this.#callOwner = { site: () => sites.here(), cancel: (call, reason) => this.#cancel(call, reason) };
     this.scopes = new Scopes((error) => options.onUnseen?.(error));
     this.handles = new Handles((pairs) => this.#send(FrameType.release, 0, this.#encoder.message(pairs)), {
-      batchMs: limits.releaseBatchMs,
-      batchCount: limits.releaseBatchCount,
+      limits,
       isBusy: () => this.#calls.size > 0,
     });
     this.callbacks = new Callbacks({

@@ -1,6 +1,7 @@
 // The live objects of one worker as the host knows them: identity (the same object is the same handle while anyone holds it),
 // how often each id came, and giving them back: at once by `using`, otherwise when the collector finds the handle unreachable.
 import type { HandleFields } from "./decode.ts";
+import { Garbage } from "./garbage.ts";
 import type { RefTarget } from "./values.ts";
 
 /** What is owed for an id. Survives the handle, so that the finalizer can still give it back. */
@@ -33,11 +34,18 @@ export class Handle implements RefTarget {
   }
 }
 
+export interface HandleLimits {
+  readonly releaseBatchMs: number;
+  readonly releaseBatchCount: number;
+  /** With more live handles than this, those that can no longer be reached are looked for. */
+  readonly collectAboveHandles: number;
+}
+
 export class Handles {
   readonly #entries = new Map<number, Entry>();
   readonly #release: (pairs: readonly (readonly [id: number, count: number])[]) => void;
-  readonly #batchMs: number;
-  readonly #batchCount: number;
+  readonly #limits: HandleLimits;
+  readonly #garbage = new Garbage();
   readonly #finalizers = new FinalizationRegistry<Entry>((entry) => {
     // A newer handle of the same object may have taken over what is owed.
     if (this.#entries.get(entry.id) === entry && entry.handle.deref() === undefined) this.#giveBack(entry);
@@ -47,15 +55,18 @@ export class Handles {
   /** The batch holds an object, not just ids of answers that were values. */
   #isUrgent = false;
   #timer: NodeJS.Timeout | undefined;
+  /** Above it, garbage is collected: twice of what was left the last time. */
+  #collectAbove: number;
+  #collection: NodeJS.Immediate | undefined;
 
   /** `isBusy`: calls are open. */
   constructor(
     release: (pairs: readonly (readonly [number, number])[]) => void,
-    options: { readonly batchMs: number; readonly batchCount: number; isBusy(): boolean },
+    options: { readonly limits: HandleLimits; isBusy(): boolean },
   ) {
     this.#release = release;
-    this.#batchMs = options.batchMs;
-    this.#batchCount = options.batchCount;
+    this.#limits = options.limits;
+    this.#collectAbove = options.limits.collectAboveHandles;
     this.#isBusy = () => options.isBusy();
   }
 
@@ -75,7 +86,18 @@ export class Handles {
     const fresh: Entry = { id: fields.id, owed: (entry?.owed ?? 0) + 1, handle: new WeakRef(handle) };
     this.#entries.set(fields.id, fresh);
     this.#finalizers.register(handle, fresh, fresh);
+    if (this.#entries.size > this.#collectAbove) this.#collection ??= setImmediate(() => this.collect());
     return handle;
+  }
+
+  /** Finds every handle that can no longer be reached and gives it back. Takes some 20 to 90 ms, in which nothing else runs. */
+  collect(): void {
+    clearImmediate(this.#collection);
+    this.#collection = undefined;
+    this.#garbage.collect();
+    for (const entry of [...this.#entries.values()]) if (entry.handle.deref() === undefined) this.#giveBack(entry);
+    this.#collectAbove = Math.max(this.#limits.collectAboveHandles, 2 * this.#entries.size);
+    this.flush();
   }
 
   /** Gives an object back at once. Later use is STALE_REF, in these words. */
@@ -128,6 +150,7 @@ export class Handles {
   /** The worker is gone, and everything with it. */
   clear(): void {
     clearTimeout(this.#timer);
+    clearImmediate(this.#collection);
     this.#timer = undefined;
     for (const entry of this.#entries.values()) {
       const handle = entry.handle.deref();
@@ -156,20 +179,25 @@ export class Handles {
 
   #queue(id: number, count: number): void {
     this.#batch.push([id, count]);
-    if (this.#batch.length >= this.#batchCount) return this.flush();
+    if (this.#isUrgent && this.#isFull) return this.flush();
     this.#soon();
   }
 
+  get #isFull(): boolean {
+    return this.#batch.length >= this.#limits.releaseBatchCount;
+  }
+
   #soon(): void {
-    this.#timer ??= setTimeout(() => this.#due(), this.#batchMs).unref();
+    // After a turn in which everything has been read that is here.
+    this.#timer ??= setTimeout(() => setImmediate(() => this.#due()), this.#limits.releaseBatchMs).unref();
   }
 
   /**
-   * Ids of values take no memory, so they wait while calls are open: a frame written to a worker that has just died would close
-   * the channel, and with it answers that are here already and not yet read.
+   * Ids of values take next to no memory, so they wait while calls are open: a frame written to a worker that has just died would
+   * close the channel, and with it answers that are here already and not yet read.
    */
   #due(): void {
     this.#timer = undefined;
-    if (this.#isUrgent || !this.#isBusy()) this.flush();
+    if (this.#isUrgent || this.#isFull || !this.#isBusy()) this.flush();
   }
 }

@@ -7,13 +7,14 @@ import { type RequestFrame, runRequest } from "../app/context.ts";
 import type { AnyEndpoint } from "../app/endpoint.ts";
 import type { FileStore } from "../app/files.ts";
 import type { PyExpr } from "../bridge/stub-types.ts";
-import type { Settings } from "../config.ts";
+import { limits, type Settings } from "../config.ts";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { provision } from "../workers/environment.ts";
 import { inheritedEnvironment } from "../workers/inherited.ts";
 import { Worker } from "../workers/worker.ts";
 import type { PhaseTiming } from "./contract.ts";
+import { Leftovers } from "./leftovers.ts";
 import { deliver, type InstanceSink, LogSink, staged } from "./sinks.ts";
 
 export interface InstanceOptions {
@@ -36,6 +37,7 @@ export class Instance {
   readonly worker: Worker;
   readonly #options: InstanceOptions;
   readonly #sinks: Map<number, InstanceSink>;
+  readonly #leftovers: Leftovers;
   #isGone = false;
 
   private constructor(app: App, worker: Worker, options: InstanceOptions, sinks: Map<number, InstanceSink>) {
@@ -43,6 +45,7 @@ export class Instance {
     this.worker = worker;
     this.#options = options;
     this.#sinks = sinks;
+    this.#leftovers = new Leftovers(worker.session, limits);
     void worker.exited.then(() => {
       this.#isGone = true;
     });
@@ -125,6 +128,8 @@ export class Instance {
       return await this.#bounded(runRequest(frame, body), request.signal);
     } finally {
       for (const tag of tags) this.#sinks.delete(tag);
+      // Not before its answer is on its way.
+      setImmediate(() => void this.#leftovers.collect(() => this.#sinks.size === 0));
     }
   }
 
