@@ -29,7 +29,8 @@ class Limits:
     dirty_calls: int = 2
     budget_s: float = 30.0
     budget_per_warm_up: float = 3.0
-    min_call_s: float = 0.0005
+    # The shell and its guard take some 20 us a call: beside less than this, they would eat most of a gain.
+    min_call_s: float = 0.002
     min_gain: float = 1.02
     min_gain_of_one_pair: float = 1.2
     # Of the timed pairs, the share that the candidate must win: a median alone can be luck on a busy machine.
