@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flambeau.protocol import MAX_FRAME_BYTES, MAX_ITEMS
@@ -55,15 +54,15 @@ def pack(value: object, default: Callable[[Any], object] | None = None) -> bytes
 
 def unpack(body: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
     """One whole value; never a stream. Raises ValueError (or a subclass) for anything broken."""
-    return (_unpack_small if len(body) <= SMALL_BYTES else _unpack_bounded)(body, ext_hook=ext_hook)
+    limits = _NO_LIMITS if len(body) <= SMALL_BYTES else _LIMITS
+    return _library.unpackb(body, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass", **limits)
 
 
-_unpack_small = partial(_library.unpackb, strict_map_key=False, unicode_errors="surrogatepass")
-_unpack_bounded = partial(
-    _unpack_small,
-    max_str_len=MAX_FRAME_BYTES,
-    max_bin_len=MAX_FRAME_BYTES,
-    max_ext_len=MAX_FRAME_BYTES,
-    max_array_len=MAX_ITEMS,
-    max_map_len=MAX_ITEMS,
-)
+_NO_LIMITS: dict[str, int] = {}
+_LIMITS = {
+    "max_str_len": MAX_FRAME_BYTES,
+    "max_bin_len": MAX_FRAME_BYTES,
+    "max_ext_len": MAX_FRAME_BYTES,
+    "max_array_len": MAX_ITEMS,
+    "max_map_len": MAX_ITEMS,
+}

@@ -31,6 +31,7 @@ def named(rows):
 @pytest.fixture(params=["the C library", "the bundled one"])
 def either_msgpack(request, monkeypatch):
     monkeypatch.setattr(packing, "_library", msgpack if request.param == "the C library" else purepack)
+    monkeypatch.setattr(packing, "_idle", [])
     monkeypatch.setattr(codec, "ExtType", packing._library.ExtType)
 
 
