@@ -207,7 +207,7 @@ export class FakeWorker {
       case "enter":
         return operations.enter(found().value);
       case "exit":
-        return operations.leave(found().value, args[0]) === true;
+        return Boolean(await operations.leave(found().value, args[0]));
       default:
         throw new FakePythonError("flambeau.UnknownOperation", `operation ${op} is not known`, "PROTOCOL_ERROR");
     }

@@ -101,7 +101,9 @@ describe("numbers in bulk", () => {
   test("64-bit integers are bigint arrays, in Python's array.array as well", async () => {
     const values = BigInt64Array.of(2n ** 62n, -1n);
     expect(await subject.echo(values).$array(BigInt64Array)).toEqual(values);
-    expect(await subject.echo(BigUint64Array.of(2n ** 64n - 1n))[0].item()).toBe(2n ** 64n - 1n);
+    const unsigned = BigUint64Array.of(2n ** 64n - 1n);
+    expect(await subject.echo(unsigned).$array(BigUint64Array)).toEqual(unsigned);
+    expect(await subject.echo(unsigned)[0].item()).toBe(2n ** 64n - 1n);
     expect(await py.expr`__import__('array').array('l', [-1])`.$array(BigInt64Array)).toEqual(BigInt64Array.of(-1n));
     expect(await py.expr`__import__('array').array('d', [1.5, -0.0])`.$array(Float64Array)).toEqual(
       Float64Array.of(1.5, -0),

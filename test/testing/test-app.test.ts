@@ -208,6 +208,22 @@ describe("fakes through the proxies", () => {
     expect(await failureOf(failing)).toBe(mine);
   });
 
+  test("a block enters and leaves what has __enter__ and __exit__, which hears of the error and may swallow it", async () => {
+    const heard: unknown[] = [];
+    const mode = {
+      __enter__: () => heard.push("enter"),
+      __exit__: (name: string | null, message: string | null) => heard.push([name, message]),
+    };
+    await using app = await testApp(Every, { modules: { lab: { ...lab, mode } } });
+    const { py } = app;
+    expect(await py.with(app.lab.mode, async () => app.lab.later(2).$number())).toBe(4);
+    const swallowed = py.with(app.lab.mode, async () => {
+      throw new RangeError("too far");
+    });
+    expect(await swallowed).toBeUndefined();
+    expect(heard).toEqual(["enter", [null, null], "enter", ["RangeError", "too far"]]);
+  });
+
   test("a call that is cancelled ends, and the next one runs", async () => {
     await using app = await tested();
     const signal = AbortSignal.timeout(20);

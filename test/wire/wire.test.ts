@@ -1,5 +1,6 @@
 // The TypeScript half against vectors.json, which the Python half reads as well: what a worker sends is read as the value that
 // is written there, and what the host sends says the same as the bytes there.
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { Decoder } from "../../src/bridge/decode.ts";
@@ -50,6 +51,10 @@ const OPERATIONS = Object.keys({
 
 const file = new URL("./vectors.json", import.meta.url);
 const { rows } = JSON.parse(readFileSync(file, "utf8")) as { rows: readonly Row[] };
+/** What this version began with. A row that changes is another protocol: then PROTOCOL_VERSION changes as well. */
+const OLD_ROWS = 146;
+const OLD_DIGEST = "a7606a6079619b5b87fe1112bc2af26a10440b12315d33f1826eabe221362423";
+
 const owner = {};
 /** The body of a CHUNK says nothing: it is bytes. */
 const isRaw = (value: Written): value is { readonly raw: string } =>
@@ -244,6 +249,11 @@ describe("what the host sends", () => {
 });
 
 describe("the table", () => {
+  test("keeps its old rows: new ones are written behind them", () => {
+    const old = rows.slice(0, OLD_ROWS).map(({ name, direction, hex }) => `${name} ${direction} ${hex}`);
+    expect(createHash("sha256").update(old.join("\n")).digest("hex")).toBe(OLD_DIGEST);
+  });
+
   test("names every extension number and has no row twice", () => {
     const used = new Set<number>();
     for (const { frame, value, hex } of rows) {
