@@ -245,7 +245,7 @@ def test_a_row_without_its_layers_or_without_memory_says_what_would_do(name, mon
     monkeypatch.setattr("flambeau.optimize.processor.bfloat16_refusal", lambda: None)
     row, device = kernels(name), torch.device("cpu")
     assert "such a layer would do" in row.capability(Layers(nn.ReLU()), device)
-    monkeypatch.setattr("flambeau.optimize.candidates.free_bytes", lambda device: 100)
+    monkeypatch.setattr("flambeau.optimize.memory.free_bytes", lambda device: 100)
     assert "MiB are free" in row.capability(Layers(Net()), device)
 
 

@@ -13,6 +13,7 @@ from .capture import Call
 from .kernels import Kernel
 from .layers import Layers
 from .limits import Quality, Tolerance
+from .timing import Clock
 
 Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
 
@@ -29,13 +30,15 @@ class Kept:
 class Trial:
     """What preparing may look at: recorded calls with eager's outputs, a way to run them, and until when.
 
-    `run(call, fast)` computes a call to its end; `fast` switches on what is enabled. `left_s` is what is left for preparing.
+    `run(call, fast)` computes a call to its end; `fast` switches on what is enabled. `clock` is what work is timed with,
+    `left_s` tells the seconds that are left for preparing, `call_s` those that a call takes eagerly.
     """
 
     calls: Sequence[Call]
     run: Callable[[Call, bool], Any]
     allowed: Tolerance
     call_s: float
+    clock: Clock
     left_s: Callable[[], float]
 
 

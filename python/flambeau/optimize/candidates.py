@@ -14,10 +14,11 @@ from torch import nn
 
 from . import processor
 from .applied import Applied, AppliedKernels, AppliedLayout, Candidate, Kept, Trial
-from .kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear
+from .int8_plan import Int8Layers
+from .kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
 from .layers import Layers
-from .limits import LIMITS, Quality
-from .memory import free_bytes
+from .limits import Quality
+from .memory import memory_refusal
 
 __all__ = ["TABLE", "Applied", "Candidate", "ChannelsLastWeights", "Kept", "LayerKernels", "Trial"]
 
@@ -32,7 +33,7 @@ class LayerKernels:
 
     name: str
     quality: Quality
-    kernels: Mapping[type[nn.Module], type[Kernel]]
+    kernels: Mapping[type[nn.Module], type[WeightKernel]]
     # None: the layer's own. Layers whose dtype differs have their inputs and outputs cast.
     compute_dtype: torch.dtype | None = None
     needs: Callable[[], str | None] = _nothing_needed
@@ -41,16 +42,14 @@ class LayerKernels:
         why = self.needs()
         if why is not None:
             return why
-        chosen = [layer for kind in self.kernels for layer in layers.eligible(kind, device)]
+        chosen = [layer for kind in self.kernels for layer in layers.free(kind, device)]
         if not chosen:
             kinds = " or ".join(kind.__name__ for kind in self.kernels)
-            return f"there is no {kinds} that computes as its class does; such a layer would do"
-        return _memory_refusal(sum(self._bytes(layer) for layer in chosen), device)
+            return f"there is no {kinds} left that computes as its class does; such a layer would do"
+        return memory_refusal(sum(self._bytes(layer) for layer in chosen), device)
 
     def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
-        kernels = {
-            layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.eligible(kind, device)
-        }
+        kernels = {layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.free(kind, device)}
         return AppliedKernels(layers, kernels)
 
     def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
@@ -93,19 +92,18 @@ class ChannelsLastWeights:
         return AppliedLayout(weight for weight in weights if weight is not None)
 
 
-def _memory_refusal(needed: int, device: torch.device) -> str | None:
-    free = free_bytes(device)
-    if free is None or needed <= free * LIMITS.memory_share:
-        return None
-    return (
-        f"it would hold {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; {needed / LIMITS.memory_share / 2**20:.0f} would do"
-    )
-
-
-# In each row's order they are tried, each on top of those accepted before it; the largest gains first, as a budget may end.
+# They are tried in this order, the largest gains first, as a budget may end; each takes the layers that those before it left.
 TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
     {
         "cpu": (
+            Int8Layers(),
+            LayerKernels(
+                name="bfloat16",
+                quality="balanced",
+                kernels={nn.Conv2d: PackedConv, nn.Linear: PackedLinear},
+                compute_dtype=torch.bfloat16,
+                needs=lambda: processor.onednn_refusal() or processor.bfloat16_refusal(),
+            ),
             LayerKernels(
                 name="packed_convs",
                 quality="lossless",
@@ -120,13 +118,6 @@ TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
                 kernels={nn.Linear: PackedLinear},
                 compute_dtype=torch.float32,
                 needs=processor.onednn_refusal,
-            ),
-            LayerKernels(
-                name="bfloat16",
-                quality="balanced",
-                kernels={nn.Conv2d: PackedConv, nn.Linear: PackedLinear},
-                compute_dtype=torch.bfloat16,
-                needs=lambda: processor.onednn_refusal() or processor.bfloat16_refusal(),
             ),
         ),
         "cuda": (ChannelsLastWeights(),),

@@ -5,8 +5,9 @@ Shapes: x_NCHW images, x_BD rows of features (any number of leading dimensions).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,15 +20,30 @@ from .switch import Switch
 
 
 class Kernel(ABC):
+    """Another way to compute one layer."""
+
+    num_prepared = 0
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer: Any = layer
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it holds beside the layer's own."""
+        return 0
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor | None:
+        """The layer's output, or None if this input or the layer's present weight is not for this kernel."""
+
+
+class WeightKernel(Kernel):
     """One layer's computation on a prepared copy of its weight. The bias is the layer's own, read at every call."""
 
-    def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None) -> None:
-        weight = layer._parameters["weight"]
-        assert weight is not None
-        self.layer: Any = layer
-        self.dtype = weight.dtype
-        self.compute_dtype = compute_dtype or weight.dtype
-        self.num_prepared = 0
+    def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None = None) -> None:
+        super().__init__(layer)
+        self.dtype: torch.dtype = self.layer._parameters["weight"].dtype
+        self.compute_dtype = compute_dtype or self.dtype
         self._is_cast = self.compute_dtype != self.dtype
         self._stamp: WeightStamp | None = None
         self._prepared: Any = None
@@ -35,26 +51,26 @@ class Kernel(ABC):
     @property
     def bytes(self) -> int:
         """Memory of the prepared weight; 0 before the first call."""
-        return 0 if self._prepared is None else self._prepared.numel() * self.compute_dtype.itemsize
+        return 0 if self._prepared is None else self._prepared.numel() * self._prepared.element_size()
 
     def __call__(self, x: Tensor) -> Tensor | None:
-        """The layer's output, or None if this input or the layer's present weight is not for this kernel."""
+        """See Kernel."""
         if x.requires_grad or x.dtype != self.dtype or not self._accepts(x):
             return None
         weight = self.layer._parameters["weight"]
         if weight.dtype != self.dtype or weight.device != x.device:
             return None
         if self._stamp is None or not self._stamp.holds(weight):
-            self._prepare(weight, x)
+            self._prepare(weight, x.shape)
         bias = self.layer._parameters["bias"]
         if not self._is_cast:
             return self._compute(x, bias)
         return self._compute(x.to(self.compute_dtype), None if bias is None else bias.to(self.compute_dtype)).to(self.dtype)
 
-    def _prepare(self, weight: Tensor, x: Tensor) -> None:
+    def _prepare(self, weight: Tensor, shape: Sequence[int]) -> None:
         stamp = WeightStamp(weight)
         with torch.inference_mode(False), torch.no_grad():
-            self._prepared = self._pack(weight.detach().to(self.compute_dtype), x)
+            self._prepared = self._pack(weight.detach().to(self.compute_dtype), shape)
         self._stamp = stamp
         self.num_prepared += 1
 
@@ -62,19 +78,20 @@ class Kernel(ABC):
     def _accepts(self, x: Tensor) -> bool: ...
 
     @abstractmethod
-    def _pack(self, weight: Tensor, x: Tensor) -> Tensor: ...
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Any:
+        """The prepared weight for inputs of this shape; other shapes may come too."""
 
     @abstractmethod
     def _compute(self, x: Tensor, bias: Tensor | None) -> Tensor: ...
 
 
-class ChannelsLastConv(Kernel):
+class ChannelsLastConv(WeightKernel):
     """A convolution on NHWC memory, where oneDNN and cuDNN have their fastest kernels."""
 
     def _accepts(self, x_NCHW: Tensor) -> bool:
         return x_NCHW.dim() == 4 and x_NCHW.numel() > 0
 
-    def _pack(self, weight: Tensor, x: Tensor) -> Tensor:
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Any:
         return weight.clone(memory_format=torch.channels_last)
 
     def _compute(self, x_NCHW: Tensor, bias: Tensor | None) -> Tensor:
@@ -85,11 +102,10 @@ class ChannelsLastConv(Kernel):
 class PackedConv(ChannelsLastConv):
     """The same with the weight in oneDNN's own blocks, so that no call reorders it: most of the time at small images."""
 
-    def _pack(self, weight: Tensor, x_NCHW: Tensor) -> Tensor:
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Any:
         layer = self.layer
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # type: ignore[attr-defined]
-        packed: Tensor = reorder(weight.to_mkldnn(), layer.padding, layer.stride, layer.dilation, layer.groups, list(x_NCHW.shape))
-        return packed
+        return reorder(weight.to_mkldnn(), layer.padding, layer.stride, layer.dilation, layer.groups, list(shape))
 
     def _compute(self, x_NCHW: Tensor, bias: Tensor | None) -> Tensor:
         layer = self.layer
@@ -100,15 +116,14 @@ class PackedConv(ChannelsLastConv):
         return output
 
 
-class PackedLinear(Kernel):
+class PackedLinear(WeightKernel):
     """A linear layer with the weight in oneDNN's own blocks."""
 
     def _accepts(self, x_BD: Tensor) -> bool:
         return x_BD.dim() >= 2 and x_BD.numel() > 0
 
-    def _pack(self, weight: Tensor, x_BD: Tensor) -> Tensor:
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, x_BD.numel() // x_BD.shape[-1])
-        return packed
+    def _pack(self, weight: Tensor, shape: Sequence[int]) -> Any:
+        return torch.ops.mkldnn._reorder_linear_weight(weight, math.prod(shape[:-1]))
 
     def _compute(self, x_BD: Tensor, bias: Tensor | None) -> Tensor:
         output: Tensor = torch.ops.mkldnn._linear_pointwise(x_BD, self._prepared, bias, "none", [], "")

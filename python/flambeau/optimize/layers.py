@@ -35,6 +35,10 @@ class Layers:
         """Layers of this kind that compute as their class does, on plain floating point weights of this device."""
         return [layer for layer in self.owner.modules() if self._is_plain(layer, kind) and _has_plain_weight(layer, device)]
 
+    def free(self, kind: type[nn.Module], device: torch.device) -> list[nn.Module]:
+        """Those of them that have no kernel yet."""
+        return [layer for layer in self.eligible(kind, device) if self.kernel(layer) is None]
+
     def named(self) -> Iterator[tuple[str, nn.Module]]:
         """All layers with their paths below the target; a layer that sits in two places has the first one's."""
         yield from self.owner.named_modules()

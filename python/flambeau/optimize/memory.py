@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from .limits import LIMITS
+
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
@@ -18,6 +20,16 @@ def free_bytes(device: torch.device) -> int | None:
         return None
     known = [size for size in (_system_free(), _container_free()) if size is not None]
     return min(known) if known else None
+
+
+def memory_refusal(needed: int, device: torch.device) -> str | None:
+    """Why so many bytes cannot be held beside what is there, or None."""
+    free = free_bytes(device)
+    if free is None or needed <= free * LIMITS.memory_share:
+        return None
+    return (
+        f"it would hold {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free; {needed / LIMITS.memory_share / 2**20:.0f} would do"
+    )
 
 
 def _system_free() -> int | None:

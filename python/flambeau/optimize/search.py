@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,19 +51,6 @@ class Outcome:
     is_short: bool = False
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How thoroughly one candidate is measured."""
-
-    calls: Sequence[Call]
-    limits: Limits
-
-    @property
-    def num_runs(self) -> int:
-        """At least so many runs of the module."""
-        return len(self.calls) + 2 * self.limits.min_pairs
-
-
 class Search:
     """One run over a table. Whatever happens in it, only accepted candidates stay enabled."""
 
@@ -95,13 +83,14 @@ class Search:
         able = [candidate for candidate in table if self._is_able(candidate)]
         for step, candidate in enumerate(able):
             bench.tell(step, len(able), f"trying {candidate.name}")
-            effort = self._effort(len(able) - step)
-            if effort is None:
-                needed_s = _FEWEST_RUNS * self._call_s
+            if self._accepted and not self._is_able(candidate):
+                continue
+            left_s, needed_s = self._left_s(), _FEWEST_RUNS * self._call_s
+            if needed_s > left_s:
                 why = f"measuring it takes {needed_s:.2g} s or more, the budget of {bench.budget_s:.2g} s leaves less"
                 self._skipped.append(Skipped(candidate.name, why))
             else:
-                self._try(candidate, effort, allowed)
+                self._try(candidate, left_s / (len(able) - step), allowed)
         return self._conclude(allowed)
 
     def _look_at_eager(self) -> Tolerance | Skipped:
@@ -136,24 +125,22 @@ class Search:
             self._skipped.append(Skipped(candidate.name, why))
         return why is None
 
-    def _try(self, candidate: Candidate, effort: Effort, allowed: Tolerance) -> None:
+    def _try(self, candidate: Candidate, share_s: float, allowed: Tolerance) -> None:
         """Accepts the candidate, or says why not and leaves nothing of it."""
-        bench, name = self._bench, candidate.name
+        bench, name, until_s = self._bench, candidate.name, self._bench.clocks.wall() + share_s
         applied: Applied | None = None
         is_kept = False
         try:
-            applied = candidate.apply_(bench.layers, bench.device, self._trial(effort, allowed))
+            applied = candidate.apply_(bench.layers, bench.device, self._trial(allowed))
             applied.enable()
-            found = EQUAL
-            for call in effort.calls:
-                found = found.worst(difference(call.output, bench.run(call, True)))
+            found, fast_s = self._compare()
             skipped = self._refused(name, found, allowed)
             if skipped is None:
-                result, limits = self._race(applied, effort), effort.limits
+                limits = self._thoroughness(self._call_s + fast_s, until_s - bench.clocks.wall())
+                result = self._race(applied, limits)
                 more = self._second_look(result, limits)
                 if more is not None:
-                    limits = more.limits
-                    result = Race(result.pairs + self._race(applied, more).pairs)
+                    limits, result = more, Race(result.pairs + self._race(applied, more).pairs)
                 why = result.refusal(limits)
                 skipped = None if why is None else Skipped(name, why, result.speed_up)
                 if skipped is None:
@@ -164,19 +151,32 @@ class Search:
         finally:
             if applied is not None and not is_kept:
                 applied.disable()
-                bench.layers.prune_()
+            bench.layers.prune_()
         if skipped is not None:
             self._skipped.append(skipped)
 
-    def _trial(self, effort: Effort, allowed: Tolerance) -> Trial:
-        needed_s = effort.num_runs * self._call_s
+    def _trial(self, allowed: Tolerance) -> Trial:
+        bench, needed_s = self._bench, _FEWEST_RUNS * self._call_s
         return Trial(
-            calls=self._bench.calls,
-            run=self._bench.run,
+            calls=bench.calls,
+            run=bench.run,
             allowed=allowed,
             call_s=self._call_s,
+            clock=bench.clocks.work,
             left_s=lambda: self._left_s() - needed_s,
         )
+
+    def _compare(self) -> tuple[Difference, float]:
+        """The worst over all calls, or over as many as leave time for one pair; and the seconds of the fastest."""
+        bench, found, fast_s = self._bench, EQUAL, math.inf
+        for call in bench.calls:
+            if fast_s < math.inf and self._left_s() < self._call_s + 2 * fast_s:
+                break
+            before = bench.clocks.wall()
+            output = bench.run(call, True)
+            fast_s = min(fast_s, bench.clocks.wall() - before)
+            found = found.worst(difference(call.output, output))
+        return found, fast_s
 
     def _refused(self, name: str, found: Difference, allowed: Tolerance) -> Skipped | None:
         failures = self._bench.layers.failures
@@ -192,19 +192,19 @@ class Search:
         self._difference = found
         self._speed_up *= result.speed_up
 
-    def _race(self, applied: Applied, effort: Effort) -> Race:
-        run, call, has_incumbent = self._bench.run, effort.calls[0], bool(self._accepted)
+    def _race(self, applied: Applied, limits: Limits) -> Race:
+        run, call, has_incumbent = self._bench.run, self._bench.calls[0], bool(self._accepted)
         incumbent = Contender(applied.disable, lambda: run(call, has_incumbent))
-        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), effort.limits, self._bench.clocks)
+        return race(incumbent, Contender(applied.enable, lambda: run(call, True)), limits, self._bench.clocks)
 
     def _conclude(self, allowed: Tolerance) -> Outcome:
         """What was accepted alone was timed against eager already; several are timed once more together, if that can be paid for."""
-        bench, effort = self._bench, self._effort(1)
-        if self._num_accepted > 1 and effort is not None:
+        bench = self._bench
+        if self._num_accepted > 1 and 2 * self._call_s <= self._left_s():
             call, stack = bench.calls[0], [applied for _, applied in self._accepted]
             eager = Contender(partial(_each, [applied.disable for applied in reversed(stack)]), lambda: bench.run(call, False))
             fast = Contender(partial(_each, [applied.enable for applied in stack]), lambda: bench.run(call, True))
-            result = race(eager, fast, effort.limits, bench.clocks)
+            result = race(eager, fast, self._thoroughness(2 * self._call_s, self._left_s()), bench.clocks)
             fast.prepare()
             self._speed_up = result.speed_up
             why = result.refusal(bench.limits)
@@ -222,29 +222,23 @@ class Search:
             tolerance=allowed,
         )
 
-    def _second_look(self, result: Race, limits: Limits) -> Effort | None:
+    def _second_look(self, result: Race, limits: Limits) -> Limits | None:
         """Two more pairs for one that gained, but not enough for a single pair; if the budget has them."""
-        bench = self._bench
-        if limits.max_pairs > 1 or not bench.limits.min_gain <= result.speed_up < limits.min_gain:
+        base = self._bench.limits
+        if limits.max_pairs > 1 or not base.min_gain <= result.speed_up < limits.min_gain:
             return None
-        two = Effort(bench.calls[:1], replace(bench.limits, min_pairs=2, max_pairs=2))
-        return two if 2 * two.limits.min_pairs * self._call_s <= self._left_s() else None
+        return replace(base, min_pairs=2, max_pairs=2) if 4 * self._call_s <= self._left_s() else None
 
     def _left_s(self) -> float:
         return self._bench.budget_s - (self._bench.clocks.wall() - self._started_s)
 
-    def _effort(self, num_left: int) -> Effort | None:
-        """The most thorough measuring that this candidate's share of the budget pays for, or the least that all of it does."""
-        bench, limits = self._bench, self._bench.limits
-        left_s = self._left_s()
+    def _thoroughness(self, pair_s: float, share_s: float) -> Limits:
+        """As many pairs as this share of the budget pays for, at least one."""
+        limits = self._bench.limits
         two = replace(limits, min_pairs=2, max_pairs=2)
         # One pair can be luck: the gain must be one that luck does not give.
         one = replace(limits, min_pairs=1, max_pairs=1, min_gain=limits.min_gain_of_one_pair)
-        efforts = [Effort(bench.calls, limits), Effort(bench.calls[:1], two), Effort(bench.calls[:1], one)]
-        for effort in efforts:
-            if effort.num_runs * self._call_s <= left_s / num_left:
-                return effort
-        return efforts[-1] if efforts[-1].num_runs * self._call_s <= left_s else None
+        return next((choice for choice in (limits, two) if choice.min_pairs * pair_s <= share_s), one)
 
     def _withdraw(self) -> None:
         for _, applied in reversed(self._accepted):

@@ -42,13 +42,14 @@ def version(tensor: Tensor) -> int:
 def _sample(weight: Tensor) -> memoryview | None:
     """A strided window on the weight's own memory; read only while its address is known to be the same."""
     size = weight.numel() * weight.element_size()
-    if weight.device.type != "cpu" or weight.layout is not torch.strided or size < 4 or not _is_dense(weight):
+    if weight.device.type != "cpu" or weight.layout is not torch.strided or size < 4 or not is_dense(weight):
         return None
     words = memoryview((ctypes.c_uint8 * (size // 4 * 4)).from_address(weight.data_ptr())).cast("B").cast("I")
     return words[:: max(1, len(words) // _SAMPLES)][:_SAMPLES]
 
 
-def _is_dense(weight: Tensor) -> bool:
+def is_dense(weight: Tensor) -> bool:
+    """Whether the elements lie in memory without a gap, in whatever order."""
     order = sorted(range(weight.dim()), key=lambda dim: (weight.stride(dim), weight.shape[dim]))
     expected = 1
     for dim in order:

@@ -1,0 +1,232 @@
+"""The 8-bit candidate: which layers compute in 8 bits, so that the module is fastest within what it may differ by.
+
+Errors of layers add up in quadrature (measured: 39 layers of a decoder predicted 0.0703, together they gave 0.0705), so the
+choice is a knapsack: the squared error is the weight, the time saved the value.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import nn
+
+from .applied import Applied, AppliedKernels, Json, Kept, Trial
+from .gate import EQUAL, Difference, difference
+from .int8 import Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
+from .layers import Layers
+from .limits import Quality
+from .memory import memory_refusal
+from .profiling import Probe, Reading
+
+_KINDS: Final[Mapping[type[nn.Module], type[Int8Kernel]]] = {nn.Linear: Int8Linear, nn.Conv2d: Int8Conv}
+# A layer must save so much of its own time: quantizing and the call's overhead are all that a small one has.
+_MIN_SAVING = 0.05
+# In calls of the module: reading every layer, and running the result.
+_READING_CALLS = 2.5
+# The first choice and its corrections; each runs the recorded calls once.
+_MOST_TRIES = 5
+# Other inputs than those recorded err a little more: aim below what is allowed.
+_AIM = 0.92
+# Layers measured alone at the module's output, the most harmful first, take this share of what is left.
+_ALONE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Share:
+    """One layer's part in the choice: its squared error at the module's output, as far as known, and the seconds that it saves."""
+
+    layer: nn.Module
+    harm: float
+    saved_s: float
+
+
+def within(shares: Sequence[Share], budget: float) -> list[nn.Module]:
+    """Layers whose harms sum to at most the budget and save the most time, nearly: those that save least for their harm go first."""
+    left = sorted(shares, key=lambda share: share.saved_s / max(share.harm, 1e-30), reverse=True)
+    chosen, spent = [], 0.0
+    for share in left:
+        if spent + share.harm <= budget:
+            spent += share.harm
+            chosen.append(share.layer)
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Layers:
+    """Linear and Conv2d layers in 8-bit integers, as many as the quality allows."""
+
+    name: str = "int8"
+    quality: Quality = "balanced"
+    needs: Callable[[], str | None] = int8_refusal
+
+    def capability(self, layers: Layers, device: torch.device) -> str | None:
+        """See Candidate."""
+        why = self.needs()
+        if why is not None:
+            return why
+        chosen = [layer for kind in _KINDS for layer in layers.free(kind, device)]
+        if not chosen:
+            return "there is no Linear or Conv2d that computes as its class does; such a layer would do"
+        return memory_refusal(sum(_numel(layer) for layer in chosen), device)
+
+    def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
+        """See Candidate."""
+        with warnings.catch_warnings():
+            # torch announces the end of quantize_per_tensor at its first use; int8_refusal says so when it has come.
+            warnings.simplefilter("ignore")
+            return _Choosing(layers, device, trial).run()
+
+    def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
+        """See Candidate."""
+        chosen, named = kept.choices.get("layers"), dict(layers.named())
+        if not isinstance(chosen, dict):
+            raise ValueError(f'{self.name}: "layers" was to be an object, came {type(chosen).__name__}; measure again')
+        eligible = {layer: kernel for kind, kernel in _KINDS.items() for layer in layers.eligible(kind, device)}
+        kernels: dict[nn.Module, Int8Kernel] = {}
+        for path, kept_layer in chosen.items():
+            layer = named.get(path)
+            if layer is None or layer not in eligible:
+                raise ValueError(f"{self.name}: layer {path} is not as it was; measure again")
+            kernels[layer] = _recalled(eligible[layer](layer), path, kept_layer, kept)
+        return AppliedInt8(layers, kernels)
+
+
+class AppliedInt8(AppliedKernels):
+    """See AppliedKernels."""
+
+    def __init__(self, layers: Layers, kernels: Mapping[nn.Module, Int8Kernel]) -> None:
+        super().__init__(layers, kernels)
+        self._named = {path: kernels[layer] for path, layer in layers.named() if layer in kernels}
+
+    def keep(self) -> Kept:
+        """Ranges and means; weights are quantized again from the module's own, in seconds."""
+        choices: dict[str, Json] = {path: _kept(kernel) for path, kernel in self._named.items()}
+        means = {path: kernel.correction_O for path, kernel in self._named.items() if kernel.correction_O is not None}
+        return Kept({"layers": choices}, means)
+
+
+class _Choosing:
+    """One choice: reads the layers, then tries sets of them on the recorded calls until one is near enough."""
+
+    def __init__(self, layers: Layers, device: torch.device, trial: Trial) -> None:
+        self._layers = layers
+        self._trial = trial
+        self._probes = {
+            layer: Probe(layer, kernel(layer), trial.clock) for kind, kernel in _KINDS.items() for layer in layers.free(kind, device)
+        }
+
+    def run(self) -> Applied:
+        """Raises ValueError if no layer gains, or time does not suffice."""
+        needed_s = (_READING_CALLS + 1) * self._trial.call_s
+        if needed_s > self._trial.left_s():
+            raise ValueError(f"choosing layers takes {needed_s:.2g} s or more, {self._trial.left_s():.2g} s are left for it")
+        try:
+            self._read()
+            return AppliedInt8(self._layers, {layer: self._probes[layer].kernel for layer in self._choose()})
+        finally:
+            self._install(())
+
+    def _read(self) -> None:
+        """Reads every layer in the last recorded calls, as many as there is time for; the last one's readings count."""
+        for layer, probe in self._probes.items():
+            self._layers.set_kernel_(layer, probe)
+        per_call_s = _READING_CALLS * self._trial.call_s
+        num_calls = max(1, min(len(self._trial.calls), int(self._trial.left_s() / 4 / per_call_s)))
+        for call in self._trial.calls[-num_calls:]:
+            for probe in self._probes.values():
+                probe.restart_()
+            self._trial.run(call, True)
+
+    def _choose(self) -> Collection[nn.Module]:
+        shares = self._shares()
+        if not shares:
+            raise ValueError("no layer computes faster in 8 bits here; larger ones would")
+        allowed = self._trial.allowed.relative_error
+        chosen: Collection[nn.Module] = [share.layer for share in shares]
+        for _ in range(_MOST_TRIES):
+            found = self._try(chosen)
+            if found.refusal(self._trial.allowed) is None:
+                return chosen
+            if self._trial.left_s() < self._trial.call_s * len(self._trial.calls):
+                break
+            shares = self._measured_alone(_scaled(shares, chosen, found.relative_error**2))
+            chosen = within(shares, (allowed * _AIM) ** 2)
+            if not chosen:
+                break
+        raise ValueError(f"relative error {found.relative_error:.2g} with {len(chosen)} layers, allowed {allowed:.2g}")
+
+    def _shares(self) -> list[Share]:
+        """Layers that gain. Those alike in shape share the median of their times, as a single reading may be disturbed."""
+        alike: dict[object, list[Reading]] = defaultdict(list)
+        for layer, probe in self._probes.items():
+            if probe.why is None and probe.shape:
+                alike[_signature(layer, probe)].append(probe.reading)
+        shares = []
+        for layer, probe in self._probes.items():
+            readings = alike.get(_signature(layer, probe), []) if probe.why is None else []
+            if readings:
+                own_s = statistics.median(reading.own_s for reading in readings)
+                saved_s = statistics.median(reading.saved_s for reading in readings)
+                if saved_s > _MIN_SAVING * own_s:
+                    shares.append(Share(layer, probe.reading.error**2, saved_s))
+        return shares
+
+    def _measured_alone(self, shares: list[Share]) -> list[Share]:
+        """Layers run alone, the most harmful first, as many as there is time for."""
+        call_s = self._trial.call_s
+        num_alone = int(_ALONE_SHARE * self._trial.left_s() / call_s)
+        by_harm = sorted(shares, key=lambda share: share.harm, reverse=True)
+        alone = [Share(share.layer, self._try([share.layer], most=1).relative_error ** 2, share.saved_s) for share in by_harm[:num_alone]]
+        return alone + by_harm[num_alone:]
+
+    def _try(self, chosen: Collection[nn.Module], most: int | None = None) -> Difference:
+        self._install(chosen)
+        found = EQUAL
+        for call in self._trial.calls[:most]:
+            found = found.worst(difference(call.output, self._trial.run(call, True)))
+        return found
+
+    def _install(self, chosen: Collection[nn.Module]) -> None:
+        for layer, probe in self._probes.items():
+            self._layers.set_kernel_(layer, probe.kernel if layer in chosen else None)
+
+
+def _scaled(shares: Sequence[Share], chosen: Collection[nn.Module], measured: float) -> list[Share]:
+    """Harms such that those of the chosen sum to what was measured of them together."""
+    known = set(chosen)
+    factor = measured / max(1e-30, sum(share.harm for share in shares if share.layer in known))
+    return [Share(share.layer, share.harm * factor, share.saved_s) for share in shares]
+
+
+def _signature(layer: nn.Module, probe: Probe) -> object:
+    extra = (layer.stride, layer.padding, layer.dilation) if isinstance(layer, nn.Conv2d) else ()
+    return type(layer), tuple(layer._parameters["weight"].shape), extra, probe.shape  # type: ignore[union-attr]
+
+
+def _numel(layer: nn.Module) -> int:
+    weight = layer._parameters["weight"]
+    return 0 if weight is None else weight.numel()
+
+
+def _kept(kernel: Int8Kernel) -> Json:
+    return None if kernel.steps is None else [kernel.steps.scale, kernel.steps.zero_point]
+
+
+def _recalled(kernel: Int8Kernel, path: str, steps: Json, kept: Kept) -> Int8Kernel:
+    if steps is not None:
+        if not isinstance(steps, list) or len(steps) != 2 or not isinstance(steps[0], float) or not isinstance(steps[1], int):
+            raise ValueError(f"int8: layer {path} was to have [scale, zero point], came {steps!r}; measure again")
+        kernel.steps = Steps(steps[0], steps[1])
+    mean_O = kept.tensors.get(path)
+    weight = kernel.layer._parameters["weight"]
+    if mean_O is not None:
+        if mean_O.shape != weight.shape[:1] or mean_O.dtype != torch.float32:
+            raise ValueError(f"int8: layer {path} was to have {weight.shape[0]} float32 means, came {list(mean_O.shape)}; measure again")
+        kernel.correction_O = mean_O
+    return kernel

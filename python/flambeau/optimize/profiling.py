@@ -1,0 +1,123 @@
+"""What another kernel would gain and cost in each layer, measured inside the module's own calls. Knows layers, not their sum.
+
+While a call runs, each layer computes both ways on its real input and passes on what it always gave: so each error is that of one
+layer alone, and the times are those of weights that come from memory, as they do in use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .int8 import Int8Kernel
+from .kernels import Kernel
+from .ranges import Seen
+from .timing import Clock
+
+# Layers faster than this are timed several times, and the fastest counts.
+_SHORT_S = 2e-3
+_SHORT_RUNS = 4
+# Fewer values per channel say nothing about a channel's mean error.
+_FEWEST_FOR_MEAN = 256
+# Ranges that differ by more from one call to the next are found anew at each call.
+_STEADY = 1.5
+
+
+@dataclass
+class Reading:
+    """One layer, summed over its calls within one call of the module. `error` is relative L2, at the layer's own output."""
+
+    own_s: float = 0.0
+    kernel_s: float = 0.0
+    error_energy: float = 0.0
+    energy: float = 0.0
+
+    @property
+    def saved_s(self) -> float:
+        """Seconds that the kernel saves; negative where it is slower."""
+        return self.own_s - self.kernel_s
+
+    @property
+    def error(self) -> float:
+        """Relative L2 error of the layer's output."""
+        return (self.error_energy / self.energy) ** 0.5 if self.energy else 0.0
+
+
+class Probe(Kernel):
+    """Stands in a layer while it is read; what it computes is what the layer computes."""
+
+    def __init__(self, layer: nn.Module, kernel: Int8Kernel, clock: Clock) -> None:
+        super().__init__(layer)
+        self.kernel = kernel
+        self.reading = Reading()
+        # The shape of the last input; layers of one class, weight and input are alike in time.
+        self.shape: tuple[int, ...] = ()
+        self.why: str | None = None
+        self._seen = Seen()
+        self._clock = clock
+
+    @property
+    def bytes(self) -> int:
+        """Of the kernel that is read."""
+        return self.kernel.bytes
+
+    def __call__(self, x: Tensor) -> Tensor | None:
+        """See Kernel."""
+        if self.why is not None:
+            return None
+        output, own_s = self._fastest(lambda: self._own(x))
+        try:
+            self._read(x, output, own_s)
+        except Exception as error:  # A layer that cannot be read keeps its own kernel.
+            self.why = f"{type(error).__name__}: {error}"
+        # As the kernel gives it, so that the layers after it are read as they will run.
+        return output.contiguous(memory_format=torch.channels_last) if output.dim() == 4 else output
+
+    def restart_(self) -> None:
+        """Before another call of the module: ranges are kept, times and errors are read anew."""
+        self.reading = Reading()
+
+    def _own(self, x: Tensor) -> Tensor:
+        output: Tensor = type(self.layer).forward(self.layer, x)
+        return output
+
+    def _read(self, x: Tensor, output: Tensor, own_s: float) -> None:
+        kernel, reading = self.kernel, self.reading
+        self._seen.note_(x)
+        kernel.steps = self._seen.steps() if self._seen.spread <= _STEADY else None
+        kernel.correction_O = None
+        kernel.prepare_(x.shape)
+        self.shape = tuple(x.shape)
+        got, kernel_s = self._fastest(lambda: self._run_kernel(x))
+        wrong = output.float() - got.float()
+        channels = 1 if wrong.dim() == 4 else wrong.dim() - 1
+        count = wrong.numel() // wrong.shape[channels]
+        energy = float(wrong.square().sum())
+        if count >= _FEWEST_FOR_MEAN:
+            kernel.correction_O = wrong.mean([dim for dim in range(wrong.dim()) if dim != channels])
+            energy -= float(kernel.correction_O.square().sum()) * count
+        reading.error_energy += max(0.0, energy)
+        reading.energy += float(output.float().square().sum())
+        reading.own_s += own_s
+        reading.kernel_s += kernel_s
+
+    def _run_kernel(self, x: Tensor) -> Tensor:
+        output = self.kernel(x)
+        if output is None:
+            raise ValueError("the kernel does not take this input")
+        return output
+
+    def _fastest(self, run: Callable[[], Tensor]) -> tuple[Tensor, float]:
+        best_s, output = math.inf, None
+        for _ in range(1 + _SHORT_RUNS):
+            before = self._clock()
+            output = run()
+            best_s = min(best_s, self._clock() - before)
+            if best_s > _SHORT_S:
+                break
+        assert output is not None
+        return output, best_s
