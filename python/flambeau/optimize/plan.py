@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
+from .breakdown import merged
 from .gate import EQUAL
 from .phase import Eager, Fast, Waiting
 from .report import Report, Skipped, State, summary
@@ -22,6 +23,7 @@ class Plan:
         self._session = session
         self._ended = ended
         self._is_restored = False
+        self._module_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*root.parameters(), *root.buffers()))
         events = TargetEvents(self._started, self._settled)
         self._targets = [Target(module, path, session, events) for path, module in _outermost(root)]
         self._is_narrowed = False
@@ -54,8 +56,10 @@ class Plan:
             relative_error=found.relative_error if fast else None,
             cosine=found.cosine if fast else None,
             bytes=sum(target.layers.bytes for target in self._targets),
+            module_bytes=self._module_bytes,
             eager_calls=self._session.eager_calls,
             repacked=sum(target.layers.num_repacked for target in self._targets),
+            breakdown=merged([target.breakdown.shares for target, _ in fast]),
         )
 
     def _state(self) -> State:

@@ -62,7 +62,7 @@ class Registry:
         self._ended: weakref.WeakKeyDictionary[nn.Module, Request] = weakref.WeakKeyDictionary()
         self._listener: Listener | None = None
 
-    def optimize(
+    def optimize(  # noqa: PLR0913
         self,
         module: M,
         *,
@@ -70,16 +70,19 @@ class Registry:
         budget_s: float | None = None,
         store: StorePlace = None,
         builds: Builds | None = None,
+        name: str | None = None,
     ) -> M:
         """Patches the module in place and returns it at once; measuring happens inside its first calls.
 
         `store` is where plans and packages are kept for other processes: a directory, None for what `set_store` says, False for none.
-        `builds` is when compiled packages are built; None for what `set_builds` says.
+        `builds` is when compiled packages are built; None for what `set_builds` says. `name` is how messages call the module, such as
+        "unet"; None for its class's name.
         """
         try:
-            self._start(module, Request(type(module).__name__, quality, budget_s), store, builds)
+            request = Request(name or type(module).__name__, quality, budget_s)
+            self._start(module, request, store, builds)
         except Exception as error:  # The promise of this call: it never fails the program.
-            self._refuse(module, f"{type(error).__name__}: {error}")
+            self._refuse(module, f"{type(error).__name__}: {error}", name)
         return module
 
     def report(self, module: object) -> Report:
@@ -132,7 +135,7 @@ class Registry:
         if builds is not None and builds not in BUILDS:
             why = f"builds: expected one of {', '.join(BUILDS)}, got {builds!r}"
         if why is not None or not isinstance(module, nn.Module):
-            self._refuse(module, why or "")
+            self._refuse(module, why or "", request.module)
             return
         with self._lock:
             if self._plan(module) is not None or (self._was_ended(module) and self._ended[module] == request):
@@ -142,7 +145,7 @@ class Registry:
             plan = Plan(module, session, partial(self._end, weakref.ref(module), request))
             self._plans[module] = weakref.ref(plan)
         if plan.num_targets == 0:
-            self._refuse(module, "nothing in it has a forward")
+            self._refuse(module, "nothing in it has a forward", request.module)
 
     def _persistence(self, store: StorePlace, builds: Builds) -> Persistence:
         place = self._store if store is None else store
@@ -174,14 +177,14 @@ class Registry:
             return None
         return None if found is None else found()
 
-    def _refuse(self, module: object, why: str) -> None:
+    def _refuse(self, module: object, why: str, name: str | None) -> None:
         report = Report(state="unchanged", skipped=(Skipped("optimize", why),))
         try:
             if isinstance(module, nn.Module):
                 self._finished[module] = report
         except TypeError:
             pass
-        name = type(module).__name__
+        name = name or type(module).__name__
         self._tell(Notice(name, "done", 1, 1, summary(name, report)))
 
     def _tell(self, notice: Notice) -> None:

@@ -26,13 +26,22 @@ class EagerCalls:
     count: int
 
 
+@dataclass(frozen=True)
+class Share:
+    """Seconds that one call spends in one kind of layer, such as "Conv2d"."""
+
+    what: str
+    seconds: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The state of one optimized module.
 
     `seconds` is the time added so far by capturing and measuring; `speed_up`, `relative_error` (L2) and `cosine` compare
-    with eager over the captured calls and are None until something was measured; `bytes` is extra memory held;
-    `repacked` counts layers that were prepared again because their weights had changed.
+    with eager over the captured calls and are None until something was measured; `bytes` is extra memory held, `module_bytes`
+    what the module's own weights take; `repacked` counts layers that were prepared again because their weights had changed;
+    `breakdown` is where the time of one fast call goes now, the largest share first, and empty until there was one.
     """
 
     state: State
@@ -43,13 +52,15 @@ class Report:
     relative_error: float | None = None
     cosine: float | None = None
     bytes: int = 0
+    module_bytes: int = 0
     eager_calls: tuple[EagerCalls, ...] = ()
     repacked: int = 0
+    breakdown: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Progress for a listener. `module` is the class name; step runs to total within the phase "measuring"."""
+    """Progress for a listener. `module` is its name as optimize was given it, or its class's; step runs to total while "measuring"."""
 
     module: str
     phase: Literal["measuring", "done"]

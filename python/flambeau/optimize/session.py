@@ -24,7 +24,7 @@ _OTHERS = "other reasons"
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, of a module of this class."""
+    """What was asked for, of a module of this name."""
 
     module: str
     quality: Quality

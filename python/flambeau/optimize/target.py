@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from . import tree
+from .breakdown import Breakdown
 from .capture import Call
 from .follow import Follower
 from .graph.applied import AppliedGraph
@@ -48,6 +49,7 @@ class Target:
         self.path = path
         self.phase: Waiting | Fast | Eager = Waiting()
         self.layers = Layers(owner)
+        self.breakdown = Breakdown(owner)
         self.session = session
         self.parameters = parameters_of(owner)
         self.guard = Guard(owner, self.parameters)
@@ -91,6 +93,8 @@ class Target:
 
     def run_layers(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The module with its layers' kernels on."""
+        if self.breakdown.is_due and not self.session.measuring.on:
+            return self.breakdown.run(lambda: self.run_layers(args, kwargs))
         switch = self.layers.switch
         before = switch.on
         switch.on = True
@@ -242,7 +246,10 @@ class Target:
             return
         # Below a root that never runs, a tiny neighbour of the module that matters is not worth a line.
         is_worth_saying = self.path == "" or not outcome.is_short
-        is_final = outcome.call_s < self.session.limits.follow_call_s or any(skip.what == "optimize" for skip in outcome.skipped)
+        # One that does not agree with itself, or is too short, can only stay as it is.
+        has_candidates = bool(self.session.table.get(self.device((call.args, call.kwargs)).type))
+        is_unfit = has_candidates and any(skip.what == "optimize" for skip in outcome.skipped)
+        is_final = is_unfit or outcome.is_short or outcome.call_s < self.session.limits.follow_call_s
         self.phase = Eager(outcome.skipped, is_worth_saying, is_final)
 
     def replay(self, call: Call, fast: bool) -> Any:
