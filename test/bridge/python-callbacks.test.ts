@@ -17,6 +17,36 @@ beforeAll(async () => {
 afterAll(() => running[Symbol.asyncDispose]());
 
 describe("a function that Python calls", () => {
+  test("Python waits for a function of ours, which may take its time and call Python 50 deep, and raises its very error", async () => {
+    expect(await subject.call_with((a: number, b: number) => a + b, 2, 3)).toBe(5);
+    expect(await subject.call_with(async (a: number) => subject.echo(a * 2), 4)).toBe(8);
+    const down = async (depth: number): Promise<number> =>
+      depth === 0 ? 0 : 1 + (await subject.call_with(() => down(depth - 1)).$number());
+    expect(await down(50)).toBe(50);
+    const mistake = new RangeError("out of range");
+    expect(await failureOf(subject.call_with(() => Promise.reject(mistake)))).toBe(mistake);
+    // After the call that brought it, from a thread, and from a finalizer.
+    const keeper = await subject.Keeper((n: number) => n + 1);
+    expect(await keeper.run(1)).toBe(2);
+    expect(await subject.call_in_thread((word: string) => `${word}!`, "thread")).toBe("thread!");
+    const freed = signal();
+    const noisy = await py.object({ __del__: () => freed.send() });
+    noisy[Symbol.dispose]();
+    await freed.came;
+    expect(await subject.echo("usable")).toBe("usable");
+  });
+
+  test("that Python calls at its exit holds nothing up", async () => {
+    await using leaving = await startWorker();
+    let called = 0;
+    await leaving.subject.calls_at_exit(() => void called++);
+    const started = performance.now();
+    await leaving.worker.stop();
+    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(called).toBeLessThanOrEqual(1);
+    expect((await leaving.worker.exited).message).toContain("Python ended");
+  });
+
   test("answers at once or later; Python waits for it", async () => {
     expect(await subject.call_with((a: number, b: number) => a + b, 2, 3)).toBe(5);
     expect(await subject.call_with(async (a: number) => a * 2, 4)).toBe(8);

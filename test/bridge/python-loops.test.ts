@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
+import { signal } from "../support/signal.ts";
 import { startWorker, type TestWorker } from "../support/worker.ts";
 
 let running: TestWorker;
@@ -74,7 +75,73 @@ describe("iteration", () => {
   });
 });
 
+describe("a loop", () => {
+  test("leaving a loop closes the generator first, nothing runs ahead of it, and each item can be freed with its step", async () => {
+    for (const kind of [subject.Generators, subject.AsyncGenerators]) {
+      const generators = (await (kind as PyExpr)()) as PyRef;
+      for await (const number of generators.count(1_000_000)) if ((number as unknown) === 1) break;
+      expect(await generators.events.$value()).toEqual(["yield 0", "yield 1", "finally"]);
+      await failureOf(
+        (async () => {
+          for await (const _ of generators.count(9)) throw new Error("out of the body");
+        })(),
+      );
+      expect(await generators.events[-1]).toBe("finally");
+      const error = await failureOf(
+        (async () => {
+          for await (const _ of generators.count(9, 0));
+        })(),
+      );
+      expect(error).toMatchObject({ message: "ValueError: no 0", traceback: expect.stringContaining("in count") });
+    }
+    const shared = await subject.Generators().count(4);
+    const two = [shared[Symbol.asyncIterator](), shared[Symbol.asyncIterator]()] as const;
+    const seen = [await two[0].next(), await two[1].next(), await two[0].next()].map(({ value }) => value as unknown);
+    expect(seen).toEqual([0, 1, 2]);
+    const made = (await subject.Generators()) as PyRef;
+    for await (using _item of made.objects(5)) expect(await subject.live()).toBe(1);
+    expect(await subject.live()).toBe(0);
+  });
+
+  test("takes 64 items of a container at once, and gives back those that it did not come to", async () => {
+    const seen: unknown[] = [];
+    for await (const number of py.expr`list(range(150))`) seen.push(number);
+    expect(seen).toEqual(Array.from({ length: 150 }, (_, at) => at));
+    const pairs: unknown[] = [];
+    for await (const pair of py.expr`{'a': 1}.items()`) pairs.push(await pair.$repr());
+    expect(pairs).toEqual(["('a', 1)"]);
+    const tracked = await subject.tracked(64);
+    const seen64: PyRef[] = [];
+    for await (const item of tracked) if (seen64.push(item as PyRef) === 2) break;
+    tracked[Symbol.dispose]();
+    expect(await subject.live()).toBe(2);
+    for (const item of seen64) item[Symbol.dispose]();
+    expect(await subject.live()).toBe(0);
+  });
+});
+
 describe("context managers", () => {
+  test("a manager sees the body's error and may swallow it, blocks nest, and what one changes no other flow sees", async () => {
+    const [strict, lenient] = [await subject.Manager(), await subject.Manager(true)];
+    const mistake = new RangeError("too far");
+    expect(await failureOf(py.with(strict, async () => Promise.reject(mistake)))).toBe(mistake);
+    expect(await py.with(lenient, async () => Promise.reject(mistake))).toBeUndefined();
+    expect(await strict.events.$value()).toEqual(["enter", "exit RangeError: too far"]);
+    const torch = py.import("torch");
+    const isInference = (): Promise<boolean> => torch.zeros(1).is_inference().$boolean();
+    const [entered, leave] = [signal(), signal()];
+    const inside = py.with(torch.inference_mode(), async () => {
+      const deeper = await py.with(torch.inference_mode(false), isInference);
+      entered.send();
+      await leave.came;
+      return [deeper, await isInference()];
+    });
+    await entered.came;
+    const outside = isInference();
+    leave.send();
+    expect(await Promise.all([inside, outside])).toEqual([[false, true], false]);
+  });
+
   test("are entered and left around the body, innermost first", async () => {
     const [outer, inner] = [await subject.Manager(), await subject.Manager()];
     const result = await py.with(outer, async () =>

@@ -1,0 +1,112 @@
+// Many objects of a real Python at once: scopes that give them back together, and as many made and dropped as one likes.
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { failureOf } from "../support/errors.ts";
+import { startWorker, type TestWorker } from "../support/worker.ts";
+
+let running: TestWorker;
+let py: Python;
+let subject: PyExpr;
+
+beforeAll(async () => {
+  running = await startWorker();
+  ({ py, subject } = running);
+});
+
+afterAll(() => running[Symbol.asyncDispose]());
+
+const live = (): Promise<number> => subject.live().$number();
+
+/** Until the collector has run and Python has let go. */
+async function collected(expected: number): Promise<number> {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  for (let round = 0; round < 100; round++) {
+    gc();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    if ((await live()) === expected) break;
+  }
+  return live();
+}
+
+describe("a scope", () => {
+  test("gives back what came inside at its end, but for what it returns and what says `$keep()`", async () => {
+    const outside = await subject.Tracked();
+    const kept: PyRef[] = [];
+    const { picture } = await py.scope(async () => {
+      const [one, two, three] = [await subject.Tracked(), await subject.Tracked(), await subject.Tracked()];
+      expect(await subject.echo(outside)).toBe(outside);
+      expect(await subject.echo(one)).toBe(one);
+      for await (const item of subject.tracked(3)) expect((item as PyRef).$type).toContain("Tracked");
+      kept.push(two.$keep());
+      return { picture: three, notes: [1, "text"] };
+    });
+    expect(await live()).toBe(3);
+    expect(await picture.values[0]).toBe(1);
+    expect(await kept[0]?.values[0]).toBe(1);
+    expect(await outside.values[0]).toBe(1);
+    for (const one of [picture, outside, ...kept]) one[Symbol.dispose]();
+    expect(await live()).toBe(0);
+  });
+
+  test("nests: what the inner one returns belongs to the outer one, also when the body fails", async () => {
+    const seen: PyRef[] = [];
+    const thrown = await failureOf(
+      py.scope(async () => {
+        const inner = await py.scope(async () => subject.Tracked());
+        seen.push(inner);
+        expect(await inner.values[0]).toBe(1);
+        throw new RangeError("in the body");
+      }),
+    );
+    expect(thrown).toBeInstanceOf(RangeError);
+    expect(await live()).toBe(0);
+    expect(await failureOf(seen[0]?.values)).toMatchObject({
+      code: "STALE_REF",
+      message: expect.stringContaining("py.scope that has ended"),
+    });
+  });
+
+  test("takes what comes late as well, unless that was returned", async () => {
+    const [returned] = await py.scope(async () => {
+      void subject.Tracked().then();
+      return [subject.Tracked()];
+    });
+    await subject.echo(1);
+    expect(await live()).toBe(1);
+    (await (returned as PyExpr))[Symbol.dispose]();
+    expect(await live()).toBe(0);
+  });
+});
+
+/** All of a million with FLAMBEAU_TEST_FULL=1, which takes minutes; otherwise as many as show the bound several times. */
+const CYCLES = process.env["FLAMBEAU_TEST_FULL"] === "1" ? 1_000_000 : 24_000;
+
+describe("without end", () => {
+  test("objects are made and dropped with a bounded number alive in Python; a release never frees what came again", async () => {
+    let most = 0;
+    for (let made = 0; made < CYCLES; made += 1_000) {
+      await Promise.all(Array.from({ length: 1_000 }, () => subject.Tracked().then()));
+      if (made % 4_000 === 0) most = Math.max(most, await live());
+    }
+    expect(most).toBeGreaterThan(1_000);
+    expect(most).toBeLessThan(25_000);
+    expect(await collected(0)).toBe(0);
+    const one = await subject.Tracked();
+    const again = subject.echo(one);
+    one[Symbol.dispose]();
+    expect(await (await again).values[0]).toBe(1);
+    {
+      using used = await subject.Tracked();
+      expect(used.$released).toBe(false);
+      (await again)[Symbol.dispose]();
+      expect(await live()).toBe(1);
+    }
+    expect(await live()).toBe(0);
+    const pending = (await subject.Tracked()).values.copy().$value();
+    expect(await collected(0)).toBe(0);
+    expect(await pending).toEqual([1, 2, 3]);
+  }, 600_000);
+});
