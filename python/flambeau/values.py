@@ -1,40 +1,10 @@
-"""Python values that the host asks for by name: what `py.float`, `py.tuple`, `py.expr`, `py.tensor`, … come to."""
+"""What the host asks for by name: what `py.expr`, `py.object` and `py.tensor` come to. Plain values have words on the wire."""
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
-
-
-def identity(value: Any) -> Any:
-    """`py.of`: the value itself, as a result that can be named."""
-    return value
-
-
-def float_(value: float) -> float:
-    """`py.float`."""
-    return float(value)
-
-
-def make_tuple(*items: Any) -> tuple[Any, ...]:
-    """`py.tuple`."""
-    return items
-
-
-def make_set(*items: Any) -> set[Any]:
-    """`py.set`."""
-    return set(items)
-
-
-def make_dict(pairs: Iterable[Any]) -> dict[Any, Any]:
-    """`py.dict`, from `[key, value]` pairs."""
-    return dict(pairs)
-
-
-def make_slice(start: Any, stop: Any = None, step: Any = None) -> slice:
-    """`py.slice`."""
-    return slice(start, stop, step)
 
 
 def evaluate(source: str, *values: Any) -> Any:

@@ -217,4 +217,4 @@ def test_the_functions_do_nothing_outside_of_a_worker(capfd):
 
 def test_an_extension_of_the_wire_that_only_hosts_send_is_not_sent_by_a_worker(worker):
     function_value = msgpack.ExtType(codec.FUNCTION, msgpack.packb([12, 0]))
-    assert worker.call(VALUES, "identity", function_value).flags == 1
+    assert worker.expr("_0", function_value).flags == 1

@@ -73,7 +73,7 @@ def test_a_cancel_that_overtakes_its_call_still_stops_it(worker):
 
 
 def test_a_call_whose_attachments_never_came_can_be_cancelled(worker):
-    call = worker.send_call("call", VALUES, ["identity"], [HostSide.attach(77, 100_000)])
+    call = worker.send_call("call", VALUES, ["evaluate"], ["_0", HostSide.attach(77, 100_000)])
     worker.ping()
     worker.cancel(call)
     assert worker.failure(lambda: worker.answer(call))["code"] == "CANCELLED"
@@ -82,7 +82,7 @@ def test_a_call_whose_attachments_never_came_can_be_cancelled(worker):
 
 
 def test_a_cancel_after_the_end_does_nothing_to_the_next_call(worker):
-    done = worker.send_call("call", VALUES, ["identity"], [1])
+    done = worker.send_call("call", VALUES, ["evaluate"], ["1"])
     worker.answer(done)
     worker.cancel(done)
     assert worker.expr("(__import__('time').sleep(0.1), 'unhurt')[1]") == "unhurt"

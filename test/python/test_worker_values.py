@@ -70,6 +70,12 @@ def test_dataclasses_become_objects_of_their_fields(worker):
     assert value_of(worker, "_0.Point(1, _0.Point(2))", HostSide.module("scratch")) == {"x": 1, "next": {"x": 2, "next": None}}
 
 
+def test_pydantic_models_become_objects_of_their_fields(worker):
+    pytest.importorskip("pydantic")
+    worker.run("import pydantic\nclass Point(pydantic.BaseModel):\n x: int\n next: 'Point | None' = None")
+    assert value_of(worker, "_0.Point(x=1, next=_0.Point(x=2))", HostSide.module("scratch")) == {"x": 1, "next": {"x": 2, "next": None}}
+
+
 def test_arrays_inside_keep_their_element_type(worker):
     value = value_of(worker, "{'a': __import__('numpy').arange(4).reshape(2, 2), 'b': __import__('array').array('f', [1.5])}")
     assert numbers(value["a"]) == ("int64", [2, 2], [0, 1, 2, 3])
