@@ -7,6 +7,8 @@ from typing import Any
 
 from . import context
 
+# "off": every module stays as it came, for a comparison with one that is optimized.
+_OPTIMIZE = "FLAMBEAU_OPTIMIZE"
 # Set by a host that lives long enough for builds to pay back, such as `flambeau serve`.
 _BUILDS = "FLAMBEAU_OPTIMIZE_BUILDS"
 
@@ -16,6 +18,8 @@ def optimize(module: Any, quality: str = "balanced", **options: Any) -> Any:
 
     `options` are those of `flambeau.optimize.optimize`: budget_s, store, builds, name.
     """
+    if os.environ.get(_OPTIMIZE) == "off":
+        return module
     try:
         from . import optimize as optimizer
     except ImportError:  # No torch here: then this is no torch module either.

@@ -33,7 +33,10 @@ export async function serve(
   parts: ServeParts,
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
-  const { settings, logger, print } = parts;
+  const { logger, print } = parts;
+  // A server lives long enough for compiled packages to pay back; they are built in the background.
+  const environment = { FLAMBEAU_OPTIMIZE_BUILDS: "background", ...parts.settings.environment };
+  const settings = { ...parts.settings, environment };
   await using host = parts.createHost(request.app, { settings, logger, file: request.file });
   const url = await host.listen({ port: settings.port, host: settings.host }).catch((cause: unknown) => {
     throw unlistenable(cause, settings);

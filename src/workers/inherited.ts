@@ -21,6 +21,9 @@ const NAMES = new Set([
   "CC",
   "CXX",
   "MAX_JOBS",
+  // Read by python/flambeau/toolkit.py.
+  "FLAMBEAU_OPTIMIZE",
+  "FLAMBEAU_OPTIMIZE_BUILDS",
   "REQUESTS_CA_BUNDLE",
   "CURL_CA_BUNDLE",
   ...["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].flatMap((name) => [name, name.toLowerCase()]),

@@ -88,6 +88,13 @@ def test_the_worker_s_report_has_everything_as_plain_data():
     assert set(told) >= {"applied", "seconds", "speedUp", "relativeError", "cosine", "bytes", "eagerCalls", "repacked", "breakdown"}
 
 
+def test_a_host_may_turn_it_off_to_compare(monkeypatch):
+    module = Net()
+    monkeypatch.setenv("FLAMBEAU_OPTIMIZE", "off")
+    assert toolkit.optimize(module) is module
+    assert "forward" not in vars(module)
+
+
 def test_the_host_s_policy_of_builds_holds_where_the_app_names_none(monkeypatch):
     asked = []
     monkeypatch.setattr("flambeau.optimize.optimize", lambda module, **options: asked.append(options["builds"]) or module)

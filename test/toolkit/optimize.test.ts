@@ -5,7 +5,7 @@ import { App } from "../../src/app/app.ts";
 import { endpoint } from "../../src/app/endpoint.ts";
 import type { Py, PyExpr, PyLike, PyRef } from "../../src/bridge/stub-types.ts";
 import { type OptimizeReport, optimize } from "../../src/toolkit/optimize.ts";
-import { hostOf, output } from "../host/fixture.ts";
+import { collect, hostOf, output } from "../host/fixture.ts";
 
 const Nothing = z.object({});
 const Size = z.object({ width: z.int(), bigger: z.boolean() });
@@ -42,6 +42,20 @@ class Linear extends App {
   });
 }
 
+class Named extends App {
+  run = endpoint("/run", { input: Nothing, output: z.string() }, async () => {
+    const torch = this.py.import("torch");
+    const { SimpleNamespace } = this.py.import("types");
+    const holder = await SimpleNamespace({ unet: torch.nn.Linear(4, 4), vae: torch.nn.Linear(4, 4) });
+    const unet = optimize(holder.unet, { quality: "lossless", budgetS: 1, store: false, builds: "never" });
+    const vae = optimize(holder.vae, { name: "decoder", store: false });
+    await this.py.with(torch.inference_mode(), async () => {
+      for (const module of [unet, vae]) await module(torch.zeros(1, 4));
+    });
+    return (await optimize.report(holder.unet)).state;
+  });
+}
+
 describe("optimize", () => {
   it("gives back the same module, which still computes, and a report that says what was done", async () => {
     const { host } = await hostOf(Linear);
@@ -49,9 +63,19 @@ describe("optimize", () => {
     expect(await output(host.submit("/size", {}))).toEqual({ width: 256, bigger: true });
     const report = (await output(host.submit("/report", {}))) as OptimizeReport;
     expect(report).toMatchObject({ state: expect.any(String), applied: expect.any(Array), skipped: expect.any(Array) });
+    expect(report.moduleBytes).toBe((256 * 256 + 256) * 4);
     for (const { what, why } of report.skipped) expect([what, why].every((text) => text.length > 0)).toBe(true);
     expect(report.seconds).toBeGreaterThanOrEqual(0);
     if (report.relativeError !== null) expect(report.relativeError).toBeLessThanOrEqual(0.05);
+  }, 120_000);
+
+  it("is called in lines and progress as it was written, and takes a budget, a store and builds", async () => {
+    const { host, logger } = await hostOf(Named);
+    const events = await collect(host.submit("/run", {}));
+    expect(events.at(-1)).toMatchObject({ type: "completed", output: "unchanged" });
+    const logged = events.flatMap((event) => (event.type === "log" ? [event.message] : []));
+    const said = [...logged, ...logger.lines.map(({ message }) => message)].join("\n");
+    for (const name of ["unet", "decoder"]) expect(said).toContain(`optimize ${name}: unchanged`);
   }, 120_000);
 
   it("never fails the app: what is no module comes back as it was", async () => {
