@@ -80,6 +80,8 @@ export const limits = {
   rateSamplesMax: 64,
   foldedFrames: 3,
   causesShown: 5,
+  benchRounds: 7,
+  benchWarmUps: 2,
 } as const;
 
 /** PyTorch's own index of builds without CUDA, used only where a machine has no GPU. https://pytorch.org/get-started/locally */

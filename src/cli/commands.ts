@@ -1,6 +1,6 @@
 // The commands with everything real in their hands: settings, terminal, signals, host.
 // main.ts imports this only when a command runs.
-import { readSettings, type Settings } from "../config.ts";
+import { limits, readSettings, type Settings } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { interruptOf } from "./interrupt.ts";
 import type { ExitCode } from "./outcomes.ts";
@@ -26,6 +26,24 @@ export function runCommand(spec: string, argv: readonly string[], own: Partial<O
     const nowMs = () => performance.now();
     const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
     await run({ ...app, spec, argv, own }, parts, { signal });
+  });
+}
+
+export function benchCommand(
+  spec: string,
+  argv: readonly string[],
+  { rounds, ...own }: Partial<OwnFlags> & { readonly rounds?: string },
+): Promise<ExitCode> {
+  const verbose = own.verbose === true || argv.includes("--verbose");
+  return inSession({ verbose, whenStopped: 130 }, async ({ settings, terminal, signal, print }) => {
+    const cwd = process.cwd();
+    const app = await loaded(spec, cwd);
+    const { bench } = await import("./bench.ts");
+    const createHost = await hostFactory();
+    const columns = process.stdout.columns ?? 100;
+    const nowMs = () => performance.now();
+    const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
+    await bench({ ...app, spec, argv, own, rounds: roundsOf(rounds) }, parts, { signal });
   });
 }
 
@@ -104,6 +122,12 @@ async function hostFactory(): Promise<CreateHost> {
 async function envParts({ settings, print }: Session) {
   const { listEnvironments, pruneEnvironments } = await import("../workers/environment.ts");
   return { settings, print, listEnvironments, pruneEnvironments, now: () => new Date() };
+}
+
+function roundsOf(text: string | undefined): number {
+  if (text === undefined) return limits.benchRounds;
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new FlambeauError("SETTINGS_INVALID", `--rounds expects a number from 1 to 9999, got ${JSON.stringify(text)}`);
 }
 
 function portOf(text: string): number {

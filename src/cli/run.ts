@@ -87,11 +87,11 @@ export async function run(request: RunRequest, parts: RunParts, { signal }: { si
 }
 
 /** Before anything else is read: help is wanted most when the other flags are wrong. `-h` later on may be a value. */
-function wantsHelp(argv: readonly string[]): boolean {
+export function wantsHelp(argv: readonly string[]): boolean {
   return argv.includes("--help") || argv[0] === "-h";
 }
 
-function endpointOf({ description, argv, own, spec }: RunRequest): EndpointDescription {
+export function endpointOf({ description, argv, own, spec }: RunRequest): EndpointDescription {
   const { endpoints } = description;
   const wanted = peekFlag(argv, "endpoint") ?? own.endpoint;
   const [only] = endpoints;
@@ -117,7 +117,7 @@ function endpointOf({ description, argv, own, spec }: RunRequest): EndpointDescr
   );
 }
 
-async function inputOf(
+export async function inputOf(
   request: RunRequest,
   endpoint: EndpointDescription,
   sources: InputSources,
@@ -155,7 +155,7 @@ function flagSet({ spec, description }: RunRequest, endpoint: EndpointDescriptio
 }
 
 /** Of the endpoint that is named, otherwise of all. */
-function helpText(request: RunRequest, columns: number): string {
+export function helpText(request: RunRequest, columns: number): string {
   const named = peekFlag(request.argv, "endpoint") ?? request.own.endpoint;
   const endpoints = named === undefined ? request.description.endpoints : [endpointOf(request)];
   const last = endpoints.length - 1;
@@ -172,9 +172,16 @@ interface Result {
   readonly seconds: number;
 }
 
-async function carriedOut(
+/** An endpoint and an input that fits it. */
+export interface Asked {
+  readonly endpoint: EndpointDescription;
+  readonly input: unknown;
+}
+
+/** One request to its end; progress and logs go to the logger. */
+export async function carriedOut(
   host: Host,
-  { endpoint, input }: { endpoint: EndpointDescription; input: unknown },
+  { endpoint, input }: Asked,
   parts: RunParts,
   signal: AbortSignal,
 ): Promise<Result> {
