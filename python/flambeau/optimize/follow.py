@@ -13,6 +13,7 @@ from .challenge import Challenge
 from .gate import difference
 from .graph.applied import NAME as GRAPH
 from .graph.applied import AppliedGraph
+from .graph.package import Package
 from .graph.skeleton import skeleton
 from .guard import Key, Refused
 from .layers import DECLINED
@@ -101,7 +102,8 @@ class Follower:
                 self._drop_package(kind, f"{type(error).__name__}: {error}")
             if output is not DECLINED:
                 return output
-            self.offers.declined(kind)
+            if isinstance(whole, Package) and whole.has_changed:
+                self.offers.declined(kind)
         return target.run_layers(args, kwargs) if kind.uses_layers else target.shell.eager(*args, **kwargs)
 
     # Trying.
@@ -138,7 +140,12 @@ class Follower:
             found, why = None, None
             try:
                 with target.quiet():
-                    found = difference(list(tree.leaves(output, "output")), challenge.run(args, kwargs))
+                    got = challenge.run(args, kwargs)
+                if got is DECLINED:
+                    kind.challenges.remove(challenge)
+                    self.offers.declined(kind)
+                    return output
+                found = difference(list(tree.leaves(output, "output")), got)
                 why = found.refusal(self._session.exact(output) if challenge.name == GRAPH else self._allowed(output))
             except Exception as error:  # The challenger's fault.
                 why = f"{type(error).__name__}: {error}"
@@ -162,12 +169,12 @@ class Follower:
         except Exception as error:
             if turn == "incumbent":
                 raise
-            output, why = DECLINED, f"{type(error).__name__}: {error}"
-        else:
-            why = "the module has changed"
+            self._lose(kind, challenge, f"{type(error).__name__}: {error}")
+            return self._run_fast(kind, args, kwargs)
         seconds = clock() - started_s
         if output is DECLINED:
-            self._lose(kind, challenge, why)
+            kind.challenges.remove(challenge)
+            self.offers.declined(kind)
             return self._run_fast(kind, args, kwargs)
         with target.reporting():
             challenge.note(turn, seconds)

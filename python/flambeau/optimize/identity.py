@@ -82,7 +82,7 @@ def _numbers(tensor: Tensor) -> Iterator[bytes]:
         raise ValueError(f"weights of layout {tensor.layout} on {tensor.device} have no identity")
     if not tensor.numel():
         return
-    flat = tensor.as_strided((tensor.numel(),), (1,)) if _is_dense(tensor) else tensor.reshape(-1)
+    flat = tensor.as_strided((tensor.numel(),), (1,)) if _is_dense(tensor) else tensor.contiguous().reshape(-1)
     octets = flat.view(torch.uint8)
     whole = octets.numel() // 8 * 8
     if octets.storage_offset() % 8 or octets.data_ptr() % 8:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # A plan that found nothing counts, unless this many times its budget is there now.
 _MORE_BUDGET = 2.0
+# As a power of two, in calls.
+_MAX_WAIT = 6
 
 
 class Offers:
@@ -131,12 +133,11 @@ class Offers:
         return None
 
     def declined(self, kind: Kind) -> None:
-        """The package of this kind did not take a call. Once the module has changed, another is looked for at a later call."""
-        whole = self._target.layers.wholes.get(kind.key)
-        if isinstance(whole, Package) and whole.has_changed:
-            self._remove(kind)
-            kind.package, kind.package_at_call = "unknown", kind.num_calls + 2
-            self.note(Skipped(GRAPH, "the module has changed since its package was built"))
+        """The module has changed since its package was loaded. Another is looked for later: the later, the oftener it changes."""
+        self._remove(kind)
+        kind.num_declined += 1
+        kind.package, kind.package_at_call = "unknown", kind.num_calls + 2 ** min(kind.num_declined, _MAX_WAIT)
+        self.note(Skipped(GRAPH, "the module has changed since its package was built"))
 
     def lost(self, kind: Kind, skipped: Skipped) -> None:
         """The package of this kind is not worth having."""
@@ -193,7 +194,8 @@ class Offers:
         self._num_builds += 1
         kind.package = "building"
         job = Job(target.owner, target.parameters, call, name, session.store, torch.get_num_threads(), done)
-        return session.builder.order(job)
+        session.builder.order(job)
+        return _is_built(kind)
 
     def _build_refusal(self) -> str | None:
         owner = self._target.owner
@@ -234,6 +236,10 @@ class Offers:
 
     def _device(self) -> torch.device:
         return self._target.device(())
+
+
+def _is_built(kind: Kind) -> bool:
+    return kind.package == "built"
 
 
 def _without(outcome: Outcome, kind: Kind) -> Outcome:

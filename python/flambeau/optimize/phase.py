@@ -54,6 +54,7 @@ class Kind:
     package: PackageState = "unknown"
     # Not before this call is a package looked for again.
     package_at_call: int = 0
+    num_declined: int = 0
     # Makes the module's output of a package's tensors, once an output was seen.
     fill: Fill | None = None
     package_skipped: Skipped | None = None

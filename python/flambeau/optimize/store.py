@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _CHUNK: Final = 1 << 20
 
 def default_directory() -> Path:
     """In the user's cache."""
+    if "XDG_CACHE_HOME" not in os.environ and sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "flambeau" / "optimize"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flambeau" / "optimize"
 
 

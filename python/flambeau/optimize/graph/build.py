@@ -62,22 +62,21 @@ class Builder:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def order(self, job: Job) -> bool:
-        """Builds it now (True) or in its turn. Never raises; how it ends, `job.done` is told."""
+    def order(self, job: Job) -> None:
+        """Builds it now or in its turn. Never raises; how it ends, `job.done` is told."""
         if self._is_waiting:
             self._run(job)
-            return True
+            return
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
             job.done(f"{self._limits.builds_waiting} other packages wait to be built")
-            return False
+            return
         with self._lock:
             if self._thread is None:
                 # The child dies with the thread that started it, so this one stays.
                 self._thread = threading.Thread(target=self._work, name="flambeau-builds", daemon=True)
                 self._thread.start()
-        return False
 
     def _work(self) -> None:
         while True:

@@ -80,7 +80,14 @@ def _compile(exported: Any, target: Path, num_threads: int) -> str:
     import torch._inductor
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-    settings: dict[str, Any] = {"freezing": True, "compile_threads": 1, "cpp.threads": num_threads, "aot_inductor.package": False}
+    settings: dict[str, Any] = {
+        "freezing": True,
+        "compile_threads": 1,
+        "cpp.threads": num_threads,
+        "aot_inductor.package": False,
+        # They pay only in a cache that outlives the build: 19 of 34 CPU seconds of a small one.
+        "aot_inductor.precompile_headers": False,
+    }
     made = torch._inductor.aot_compile(exported.module(), _examples(exported), options=settings)
     if not isinstance(made, str):
         raise TypeError(f"expected the path of a library from the compiler, got {type(made).__name__}")
