@@ -4,6 +4,7 @@ import type { FileStore } from "../app/files.ts";
 import { limits, type Settings } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import type { Host } from "../host/contract.ts";
+import type { Logger } from "../log.ts";
 import {
   type Asked,
   carriedOut,
@@ -43,6 +44,7 @@ export async function bench(
   const endpoint = endpointOf(request);
   const { input } = await inputOf(request, endpoint, parts, signal);
   const asked = { endpoint, input };
+  const unseen = { ...parts, logger: withoutWaits(parts.logger) };
   await using eager = hostOf(request, parts, "off");
   await using optimized = hostOf(request, parts, "on");
   const sides: readonly Side[] = [
@@ -53,11 +55,11 @@ export async function bench(
   for (const { name, host } of sides) {
     parts.logger.info(`starting ${name}`);
     await host.start({ signal });
-    for (let i = 0; i < limits.benchWarmUps; i++) await carriedOut(host, asked, parts, signal);
+    for (let i = 0; i < limits.benchWarmUps; i++) await carriedOut(host, asked, unseen, signal);
   }
   for (let round = 0; round < request.rounds; round++) {
     for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
-      side.seconds.push(await timed(side.host, asked, parts, signal));
+      side.seconds.push(await timed(side.host, asked, unseen, signal));
     }
     parts.logger.wait(roundOf(round + 1, request.rounds));
   }
@@ -70,6 +72,17 @@ function hostOf(request: BenchRequest, parts: RunParts, optimize: "on" | "off"):
     environment: { ...parts.settings.environment, FLAMBEAU_OPTIMIZE: optimize },
   };
   return parts.createHost(request.app, { settings, logger: parts.logger, file: request.file, files: discarded });
+}
+
+/** A bar for every request would hide what is measured. */
+function withoutWaits(logger: Logger): Logger {
+  return {
+    debug: (message) => logger.debug(message),
+    info: (message) => logger.info(message),
+    warn: (message) => logger.warn(message),
+    error: (message) => logger.error(message),
+    wait: () => {},
+  };
 }
 
 async function timed(host: Host, asked: Asked, parts: RunParts, signal: AbortSignal): Promise<number> {
