@@ -12,7 +12,7 @@ from flambeau.optimize import int8_plan
 from flambeau.optimize.applied import Kept, Trial
 from flambeau.optimize.capture import record, with_output
 from flambeau.optimize.guard import parameters_of
-from flambeau.optimize.int8 import Int8Conv, Int8Linear, Packed, Steps, int8_refusal, quantize, quantize_weight
+from flambeau.optimize.int8 import Group, Int8Conv, Int8Linear, Packed, Steps, int8_refusal, quantize, quantize_weight
 from flambeau.optimize.int8_plan import Int8Layers, Share, within
 from flambeau.optimize.layers import Layers
 from flambeau.optimize.limits import Tolerance
@@ -218,7 +218,15 @@ def test_what_was_kept_gives_the_same_in_another_process_and_is_refused_by_anoth
         assert torch.equal(other.owner(x), given.calls[1].output[0][1])
         recalled.enable()
         assert torch.equal(other.owner(x), fast)
-    for broken in (Kept(), Kept({"layers": {"nowhere": None}}), Kept({"layers": {"wide": [1, 2]}}), Kept({"layers": {"norm": None}})):
+    good = kept.choices["layers"]["first"]
+    layers_of_others = (
+        {"nowhere": good},
+        {"wide": [1, 2]},
+        {"norm": good},
+        {"first": {**good, "steps": [0.0, 1]}},
+        {"first": {**good, "shape": [2, 9, 4, 4]}},
+    )
+    for broken in (Kept(), *(Kept({"layers": other}) for other in layers_of_others)):
         with pytest.raises(ValueError, match="measure again"):
             Int8Layers().recall(other, CPU, broken)
 
@@ -259,3 +267,38 @@ def test_the_row_is_tried_on_a_real_module_and_copies_of_it_stay_plain(every_lay
     assert torch.equal(copy.deepcopy(module)(x), plain(x))
     made.restore(module)
     assert torch.equal(module(x), plain(x))
+
+
+def test_layers_that_share_an_input_share_its_codes_until_it_changes():
+    group, x = Group(), torch.randn(4, 64)
+    query, key = (Int8Linear(nn.Linear(64, 32), Steps.of(x), group) for _ in range(2))
+    query(x)
+    first = group.codes(x, query.steps)
+    key(x)
+    assert group.codes(x, key.steps) is first
+    x.mul_(0.5)
+    assert error(key(x), key.layer(x)) < 0.05
+    assert group.codes(x, key.steps) is not first
+
+
+def test_after_weights_of_another_model_ranges_are_found_at_each_call():
+    group = Group()
+    a, b = Int8Linear(nn.Linear(64, 64), None, group), Int8Linear(nn.Linear(64, 64), None, group)
+    x = torch.randn(16, 64)
+    a.steps, b.steps = Steps.of(x), Steps.of(a(x))
+    b(a(x))
+    a.layer.weight.add_(torch.randn(64, 64) * 1e-3)
+    b(a(x))
+    assert not group.are_steps_stale, "a small change, as of a LoRA"
+    a.layer.weight.mul_(20.0)
+    assert error(b(a(x)), b.layer(a.layer(x))) < 0.03
+
+
+@pytest.mark.parametrize("packed_with", [0, 9])
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_a_convolution_packed_for_one_zero_point_takes_any(packed_with, low):
+    layer, x = nn.Conv2d(8, 8, 3, padding=1), torch.rand(1, 8, 9, 9) + low
+    kernel = Int8Conv(layer, Steps(0.01, packed_with))
+    kernel.prepare_(x.shape)
+    kernel.steps = None
+    assert error(kernel(x), layer(x)) < 0.03

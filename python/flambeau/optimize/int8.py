@@ -7,6 +7,7 @@ giving up a bit of every activation, weights are scaled so that no such pair can
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .kernels import WeightKernel
+from .stamp import version
 
 _LEVELS = 255
 _WEIGHT_MAX = 127
@@ -23,6 +25,8 @@ _WEIGHT_MAX = 127
 _PAIR_MAX = 127
 # Weights are rounded in blocks of so many numbers, which stay in the processor's cache.
 _BLOCK = 1 << 16
+# Scales of a layer's weights that change by more (relative L2) are another model's; a LoRA changes them by a few percent.
+_STALE = 0.1
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,36 @@ def quantize_weight(weight_OI: Tensor, saturates: bool) -> tuple[Tensor, Tensor]
     return codes, scales_O
 
 
+class Group:
+    """What the 8-bit layers of one module share: the codes of the last input, as queries, keys and values have the same one.
+
+    `are_steps_stale`: weights have changed so much that what was seen of activations no longer holds.
+    """
+
+    def __init__(self) -> None:
+        self.are_steps_stale = False
+        self._last: tuple[weakref.ref[Tensor], int, Steps, Tensor] | None = None
+
+    def codes(self, x: Tensor, steps: Steps) -> Tensor:
+        """Those of `quantize`."""
+        last, edits = self._last, version(x)
+        if last is not None and last[0]() is x and last[1] == edits != -1 and last[2] == steps:
+            return last[3]
+        codes = quantize(x, steps)
+        self._last = weakref.ref(x), edits, steps, codes
+        return codes
+
+
 class Int8Kernel(WeightKernel):
     """A layer on 8-bit codes. Without steps, each call finds the range of its own input (dynamic)."""
 
-    def __init__(self, layer: nn.Module, steps: Steps | None = None) -> None:
+    def __init__(self, layer: nn.Module, steps: Steps | None = None, group: Group | None = None) -> None:
         super().__init__(layer, torch.float32)
         self.steps = steps
         self.correction_O: Tensor | None = None
+        # Of the input for which the weight was packed.
+        self.shape: tuple[int, ...] = ()
+        self._group = group or Group()
 
     def prepare_(self, shape: Sequence[int]) -> None:
         """Quantizes the weight now instead of at the first call; `shape` is that of an input."""
@@ -108,15 +135,21 @@ class Int8Kernel(WeightKernel):
             self._prepare(weight, shape)
 
     def _pack(self, weight: Tensor, shape: Sequence[int]) -> Packed:
+        self.shape = tuple(shape)
         codes, scales_O = quantize_weight(weight, pairs_saturate())
+        if self._prepared is not None:
+            before_O = self._prepared.scales_O
+            self.correction_O = None
+            if float((scales_O - before_O).norm()) > _STALE * float(before_O.norm()):
+                self._group.are_steps_stale = True
         return Packed(self._reorder(codes, scales_O, shape), scales_O, torch.zeros(len(scales_O), dtype=torch.int32))
 
     def _compute(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = self._arranged(x)
-        steps = self.steps or Steps.of(x)
+        steps = self.steps if self.steps is not None and not self._group.are_steps_stale else Steps.of(x)
         if self.correction_O is not None:
             bias = self.correction_O if bias is None else bias + self.correction_O
-        return self._multiply(quantize(x, steps), steps, bias)
+        return self._multiply(self._group.codes(x, steps), steps, bias)
 
     def _reorder(self, codes: Tensor, scales_O: Tensor, shape: Sequence[int]) -> Tensor:
         raise NotImplementedError

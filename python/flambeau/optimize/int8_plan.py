@@ -18,7 +18,7 @@ from torch import nn
 
 from .applied import Applied, AppliedKernels, Json, Kept, Trial
 from .gate import EQUAL, Difference, difference
-from .int8 import Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
+from .int8 import Group, Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
 from .layers import Layers
 from .limits import Quality
 from .memory import memory_refusal
@@ -28,7 +28,7 @@ _KINDS: Final[Mapping[type[nn.Module], type[Int8Kernel]]] = {nn.Linear: Int8Line
 # A layer must save so much of its own time: quantizing and the call's overhead are all that a small one has.
 _MIN_SAVING = 0.05
 # In calls of the module: reading every layer, and running the result.
-_READING_CALLS = 2.5
+_READING_CALLS = 2.0
 # The first choice and its corrections; each runs the recorded calls once.
 _MOST_TRIES = 5
 # Other inputs than those recorded err a little more: aim below what is allowed.
@@ -89,11 +89,12 @@ class Int8Layers:
             raise ValueError(f'{self.name}: "layers" was to be an object, came {type(chosen).__name__}; measure again')
         eligible = {layer: kernel for kind, kernel in _KINDS.items() for layer in layers.eligible(kind, device)}
         kernels: dict[nn.Module, Int8Kernel] = {}
+        group = Group()
         for path, kept_layer in chosen.items():
             layer = named.get(path)
             if layer is None or layer not in eligible:
                 raise ValueError(f"{self.name}: layer {path} is not as it was; measure again")
-            kernels[layer] = _recalled(eligible[layer](layer), path, kept_layer, kept)
+            kernels[layer] = _recalled(eligible[layer](layer, group=group), path, kept_layer, kept)
         return AppliedInt8(layers, kernels)
 
 
@@ -117,8 +118,11 @@ class _Choosing:
     def __init__(self, layers: Layers, device: torch.device, trial: Trial) -> None:
         self._layers = layers
         self._trial = trial
+        group = Group()
         self._probes = {
-            layer: Probe(layer, kernel(layer), trial.clock) for kind, kernel in _KINDS.items() for layer in layers.free(kind, device)
+            layer: Probe(layer, kernel(layer, group=group), trial.clock)
+            for kind, kernel in _KINDS.items()
+            for layer in layers.free(kind, device)
         }
 
     def run(self) -> Applied:
@@ -215,18 +219,30 @@ def _numel(layer: nn.Module) -> int:
 
 
 def _kept(kernel: Int8Kernel) -> Json:
-    return None if kernel.steps is None else [kernel.steps.scale, kernel.steps.zero_point]
+    steps = kernel.steps
+    return {"shape": list(kernel.shape), "steps": None if steps is None else [steps.scale, steps.zero_point]}
 
 
-def _recalled(kernel: Int8Kernel, path: str, steps: Json, kept: Kept) -> Int8Kernel:
-    if steps is not None:
-        if not isinstance(steps, list) or len(steps) != 2 or not isinstance(steps[0], float) or not isinstance(steps[1], int):
-            raise ValueError(f"int8: layer {path} was to have [scale, zero point], came {steps!r}; measure again")
-        kernel.steps = Steps(steps[0], steps[1])
-    mean_O = kept.tensors.get(path)
-    weight = kernel.layer._parameters["weight"]
+def _recalled(kernel: Int8Kernel, path: str, kept_layer: Json, kept: Kept) -> Int8Kernel:
+    """The kernel with what was kept of it, its weight quantized."""
+    match kept_layer:
+        case {"shape": [*shape], "steps": None} if _are_sizes(shape):
+            pass
+        case {"shape": [*shape], "steps": [float(scale), int(zero_point)]} if _are_sizes(shape) and scale > 0 and 0 <= zero_point <= 255:
+            kernel.steps = Steps(scale, zero_point)
+        case _:
+            raise ValueError(f"int8: layer {path} was to have a shape and [scale, zero point], came {kept_layer!r}; measure again")
+    mean_O, num_channels = kept.tensors.get(path), kernel.layer._parameters["weight"].shape[0]
     if mean_O is not None:
-        if mean_O.shape != weight.shape[:1] or mean_O.dtype != torch.float32:
-            raise ValueError(f"int8: layer {path} was to have {weight.shape[0]} float32 means, came {list(mean_O.shape)}; measure again")
+        if list(mean_O.shape) != [num_channels] or mean_O.dtype != torch.float32:
+            raise ValueError(f"int8: layer {path} was to have {num_channels} float32 means, came {list(mean_O.shape)}; measure again")
         kernel.correction_O = mean_O
+    try:
+        kernel.prepare_([size for size in shape if isinstance(size, int)])
+    except RuntimeError as error:
+        raise ValueError(f"int8: layer {path} cannot be packed for an input of {shape}; measure again") from error
     return kernel
+
+
+def _are_sizes(shape: list[Json]) -> bool:
+    return len(shape) >= 2 and all(isinstance(size, int) and size > 0 for size in shape)
