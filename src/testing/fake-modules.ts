@@ -1,6 +1,9 @@
 // What stands in for Python's modules in a test, and what stands in for a picture and for an exception.
 
-/** Modules by name, each an object of plain functions, classes and values: `{ diffusers: { DiffusionPipeline: { … } } }`. */
+/**
+ * Modules by name, each an object of plain functions, classes and values: `{ diffusers: { DiffusionPipeline: { … } } }`; a .py file of the
+ * app's own by its file name: `{ "smoother.py": { … } }`.
+ */
 export type FakeModules = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 
 /** One call that was made to a fake. */

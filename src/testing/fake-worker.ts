@@ -284,7 +284,8 @@ function failureOf(thrown: unknown): Readonly<Record<string, unknown>> {
     type,
     mro: [type, "Exception", "BaseException"],
     message: error.message,
-    traceback: `${type}: ${error.message}`,
+    // Where in the fake it was thrown.
+    traceback: error.stack ?? "",
     ...(error instanceof HostError ? { callback: error.callbackId } : {}),
     ...codeOf(error),
     ...(error.cause === undefined ? {} : { cause: failureOf(error.cause) }),

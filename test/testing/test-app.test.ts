@@ -4,6 +4,7 @@ import { fakeError, fakeImage, testApp } from "flambeau/testing";
 import { Image } from "flambeau/toolkit";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
+import { Smooth } from "../../examples/own-module.ts";
 import { TextToImage } from "../../examples/text-to-image.ts";
 import { readSettings } from "../../src/config.ts";
 import { Plain } from "../host/plain-app.ts";
@@ -54,6 +55,23 @@ describe("the document's app over fakes", () => {
     expect(error).toMatchObject({ pythonType: "ModuleNotFoundError" });
     expect(error.message).toContain('modules: { "diffusers": { … } }');
   });
+});
+
+test("a file of the app's own is a fake under its name, and py.tensor is the numbers that it was given", async () => {
+  const tensor = (numbers: Float32Array): object => ({
+    flatten: () => tensor(numbers),
+    abs: () => tensor(numbers.map(Math.abs)),
+    max: () => ({ item: () => Math.max(...numbers) }),
+    cpu: () => numbers,
+  });
+  const model: object = Object.assign((x: Float32Array) => tensor(x.map((number) => number / 2)), {
+    to: () => model,
+    eval: () => model,
+  });
+  await using app = await testApp(Smooth, {
+    modules: { "smoother.py": { Smoother: () => model }, torch: { zeros: () => new Float32Array(4) } },
+  });
+  expect(await app.smooth.run({ samples: [1, -3] })).toEqual({ samples: Float32Array.of(0.5, -1.5), peak: 1.5 });
 });
 
 const Text = z.object({ text: z.string() });
@@ -150,6 +168,8 @@ describe("fakes through the proxies", () => {
     const error = await failureOf(app.lab.fail().more().again());
     expect(error).toBeInstanceOf(PyError);
     expect(error).toMatchObject({ pythonType: "ValueError", callPath: "lab.fail()" });
+    // The line of the app, and behind it that of the fake.
+    expect(error.stack).toMatch(/test-app\.test\.ts[^—]+— Python —[^—]+test-app\.test\.ts/);
     expect((error as PyError).is("Exception")).toBe(true);
   });
 
