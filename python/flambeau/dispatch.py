@@ -8,25 +8,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from flambeau import pipelines
 from flambeau.callbacks import Callbacks
-from flambeau.codec import Encoder
 from flambeau.context import Context
 from flambeau.frames import FrameWriter, WireClosed
 from flambeau.interrupts import CallCancelled, Gate
 from flambeau.jobs import Inbox, Item, Job, Running
-from flambeau.objects import BY_VALUE, SCALARS, Failed, FailedLink, Objects, describe
-from flambeau.operations import ByValue, Items, carry_out
-from flambeau.packing import pack_scalar
-from flambeau.placeholders import Handle
-from flambeau.protocol import FAILURE, INLINE_BYTES, MAX_FRAME_BYTES, RESULT, Call, Release, Return, Shutdown, Wake
+from flambeau.objects import FailedLink, Objects
+from flambeau.operations import Items, carry_out
+from flambeau.protocol import Call, Release, Return, Shutdown, Wake
+from flambeau.replies import Outcome, Replies, explain, note_of
 from flambeau.resolve import Resolver
 
 LEAST_RECURSION_LIMIT = 1000
-
-# Type name, length, flags of an object; None for what travels by value.
-Note = tuple[str, int | None, int] | None
-# What a call came to: the result, and what is said of it or of each of its items.
-Outcome = tuple[object, list[Note]]
 
 
 class Dispatcher:
@@ -60,14 +54,14 @@ class Dispatcher:
         self.context: Context
         self._resolver: Resolver
         self._callbacks: Callbacks
-        self._next_attachment: Callable[[], int]
+        self._replies: Replies
 
     def attach(self, context: Context, resolver: Resolver, callbacks: Callbacks, next_attachment: Callable[[], int]) -> None:
         """The parts that need this one to be made."""
         self.context = context
         self._resolver = resolver
         self._callbacks = callbacks
-        self._next_attachment = next_attachment
+        self._replies = Replies(self._wire, self._objects, next_attachment)
         callbacks.wait_on_main = self.wait_for
         callbacks.prepare_wait = self.set_aside
         callbacks.resolve = resolver.value
@@ -128,9 +122,9 @@ class Dispatcher:
             self._callbacks.tidy()
             self._mark_block(job.call, failure is None)
             if failure is None and outcome is not None:
-                self._answer(job.call, outcome)
+                self._replies.answer(job.call, outcome)
             else:
-                self._fail(job.call, failure or {})
+                self._replies.fail(job.call, failure or {})
         except WireClosed:
             os._exit(1)
 
@@ -140,7 +134,7 @@ class Dispatcher:
             try:
                 self._gate.open(job)
                 value = carry_out(job.call, self._resolver)
-                notes = [_note(item) for item in value.values] if type(value) is Items else [_note(value)]
+                notes = [note_of(item) for item in value.values] if type(value) is Items else [note_of(value)]
             finally:
                 self._gate.shut()
             if os.getpid() != self._pid:
@@ -151,76 +145,9 @@ class Dispatcher:
         except BaseException as error:
             if os.getpid() != self._pid:
                 os._exit(1)
-            return self._explain(error, job), None
-
-    def _explain(self, error: BaseException, job: Job) -> dict[str, Any]:
-        from flambeau import pipelines
-        from flambeau.failures import failure_of
-
-        if job.cancelled:
-            pipelines.settle_after_cancel()
-        return failure_of(error, job.call, self._objects, job.cancelled)
-
-    def _answer(self, call: Call, outcome: Outcome) -> None:
-        value, notes = outcome
-        if type(value) in SCALARS and self._answer_scalar(call.id, value):
-            return
-        note = notes[0] if notes and type(value) is not Items else None
-        encoder = Encoder(self._next_attachment)
-        kept = None if isinstance(value, (ByValue, Items)) else value
-        try:
-            if isinstance(value, ByValue):
-                body = encoder.encode(value.value)
-            elif isinstance(value, Items):
-                items = [self._item(item, about, encoder) for item, about in zip(value.values, notes, strict=True)]
-                body = encoder.encode((value.done, items))
-            elif note is None:
-                body = encoder.encode(self._item(value, None, encoder))
-            else:
-                body = b""
-        except Exception as error:
-            self._fail(call, self._refused(error, call))
-            return
-        if len(body) > MAX_FRAME_BYTES:
-            self._fail(call, self._too_large(len(body)))
-            return
-        told = self._objects.keep_result(call.id, kept)
-        if note is not None:
-            body = encoder.encode(Handle(told, *note))
-        self._wire.send(RESULT, call.id, body, encoder.attachments)
-
-    def _answer_scalar(self, call_id: int, value: object) -> bool:
-        """Most answers are one. False if it is one of the rare ones that take more than one look."""
-        if type(value) is str and len(value) > INLINE_BYTES:
-            return False
-        try:
-            body = pack_scalar(value)
-        except (OverflowError, UnicodeEncodeError):
-            return False
-        self._objects.keep_result(call_id, value)
-        self._wire.send(RESULT, call_id, body)
-        return True
-
-    def _item(self, value: object, note: Note, encoder: Encoder) -> object:
-        if note is None:
-            return encoder.bulk(value) if type(value) is bytes else value
-        return Handle(self._objects.lend(value), *note)
-
-    def _refused(self, error: Exception, call: Call) -> dict[str, Any]:
-        from flambeau.failures import failure_of
-
-        return failure_of(error, call, self._objects, False)
-
-    def _too_large(self, size: int) -> dict[str, Any]:
-        from flambeau.failures import refusal
-
-        message = f"a result of {size} bytes; one message holds {MAX_FRAME_BYTES}: send it in parts, or as bytes or an array"
-        return refusal("TooLarge", message, "TOO_LARGE")
-
-    def _fail(self, call: Call, failure: dict[str, Any]) -> None:
-        kept = {name: value for name, value in failure.items() if name != "link"}
-        self._objects.keep_result(call.id, Failed(kept, failure.get("link", call.id)))
-        self._wire.send(FAILURE, call.id, Encoder(self._next_attachment).encode(failure))
+            if job.cancelled:
+                pipelines.settle_after_cancel()
+            return explain(error, job.call, self._objects, job.cancelled), None
 
     def _mend(self) -> None:
         """User code may have bent what the next call stands on."""
@@ -309,7 +236,3 @@ class Dispatcher:
         if any(job.call.id in ids for job in self._running.stack):
             return True
         return any(isinstance(item, Job) and item.call.id in ids for item in self._waiting)
-
-
-def _note(value: object) -> Note:
-    return None if type(value) in BY_VALUE or type(value) is ByValue else describe(value)

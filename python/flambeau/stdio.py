@@ -39,7 +39,8 @@ def close_in_children(wire: int, closed: Callable[[], None]) -> None:
 
     def close_here() -> None:
         closed()
-        os.close(wire)
+        with contextlib.suppress(OSError):  # a child of a child has lost it already
+            os.close(wire)
 
     os.register_at_fork(after_in_child=close_here)
 

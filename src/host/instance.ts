@@ -1,6 +1,5 @@
 // One live app: its environment, its worker, the App object that setup() filled, and what Python tells about the work that runs.
 // A generation: when its worker is gone it is done, and host.ts makes another.
-import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type App, type AppClass, appInternals, type Device, endpointsOf } from "../app/app.ts";
 import { type RequestFrame, runRequest } from "../app/context.ts";
@@ -12,6 +11,7 @@ import { cancelled, FlambeauError, toError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { provision } from "../workers/environment.ts";
 import { inheritedEnvironment } from "../workers/inherited.ts";
+import { mayHaveGpu } from "../workers/platform.ts";
 import { Worker } from "../workers/worker.ts";
 import type { PhaseTiming } from "./contract.ts";
 import { Leftovers } from "./leftovers.ts";
@@ -197,10 +197,8 @@ function lineSink(sinks: ReadonlyMap<number, InstanceSink>, otherwise: InstanceS
 /** What `this.device` says. Only a machine that shows a sign of a GPU is asked through torch, which takes seconds to import. */
 async function deviceFor(appClass: AppClass, app: App, { logger, isFirst }: InstanceOptions): Promise<Device> {
   if (appClass.machineType !== "GPU") return "cpu";
-  const mayHaveCuda = ["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd"].some((path) => existsSync(path));
-  const mayHaveMps = process.platform === "darwin" && process.arch === "arm64";
   const probe = app.py.import("flambeau.devices").$get("best") as PyExpr;
-  const device = mayHaveCuda || mayHaveMps ? await probe().$string() : "cpu";
+  const device = mayHaveGpu() ? await probe().$string() : "cpu";
   if (device === "cuda" || device === "mps") return device;
   if (isFirst) logger.info(`${appClass.name} asks for a GPU and this machine has none: it runs on the CPU.`);
   return "cpu";

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { Settings } from "../config.ts";
 import { LAYOUT_VERSION } from "./environment-key.ts";
+import { isLinux } from "./platform.ts";
 import { isExecutable, runTool } from "./tool.ts";
 
 const Manifest = z.object({
@@ -139,7 +140,7 @@ async function readManifest(dir: string): Promise<Manifest | null> {
 
 /** Command lines of the processes that can be seen; an interpreter is started by its path in the environment. */
 async function runningCommands(): Promise<string> {
-  if (process.platform !== "linux") {
+  if (!isLinux()) {
     const run = await runTool({ file: "/bin/ps", args: ["-axo", "args="], env: {}, cwd: "/" });
     return run.stdout;
   }

@@ -2,6 +2,7 @@
 // Knows no requirement; what changes the result of an installation is part of an environment's key.
 import { readFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
+import { isMac } from "./platform.ts";
 
 type Variables = Readonly<Record<string, string>>;
 
@@ -173,13 +174,12 @@ function pipConfigPaths(variables: Variables, prefix: string): readonly string[]
   const home = variables["HOME"] ?? "";
   const xdgHome = variables["XDG_CONFIG_HOME"] || join(home, ".config");
   const xdgSystem = (variables["XDG_CONFIG_DIRS"] || "/etc/xdg").split(delimiter);
-  const isMac = process.platform === "darwin";
   return [
-    ...(isMac ? ["/Library/Application Support"] : xdgSystem).map((dir) => join(dir, "pip", "pip.conf")),
+    ...(isMac() ? ["/Library/Application Support"] : xdgSystem).map((dir) => join(dir, "pip", "pip.conf")),
     "/etc/pip.conf",
     join(home, ".pip", "pip.conf"),
     join(xdgHome, "pip", "pip.conf"),
-    ...(isMac ? [join(home, "Library", "Application Support", "pip", "pip.conf")] : []),
+    ...(isMac() ? [join(home, "Library", "Application Support", "pip", "pip.conf")] : []),
     join(prefix, "pip.conf"),
     ...(variables["VIRTUAL_ENV"] ? [join(variables["VIRTUAL_ENV"], "pip.conf")] : []),
     ...(variables["PIP_CONFIG_FILE"] ? [variables["PIP_CONFIG_FILE"]] : []),

@@ -14,6 +14,7 @@ import {
   warnOfCuda,
 } from "./installer.ts";
 import { noIndex, pipVariables } from "./package-sources.ts";
+import { isLinux } from "./platform.ts";
 import { PIP_VERSION } from "./python-scripts.ts";
 import { runTool } from "./tool.ts";
 import { compareVersions, parseVersion } from "./version.ts";
@@ -75,7 +76,7 @@ async function createEnvironment(build: Build, { isInside }: Pip): Promise<void>
 
 /** Resolves, fetches and installs in one run, watched: where CUDA is of no use, the first sign of it stops the run. */
 async function install(build: Build, pip: Pip, job: InstallJob): Promise<void> {
-  if (build.accelerator === "cuda" || process.platform !== "linux" || noIndex(build.sources)) {
+  if (build.accelerator === "cuda" || !isLinux() || noIndex(build.sources)) {
     return await run(build, pip, job, {});
   }
   const stop = new AbortController();

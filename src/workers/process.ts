@@ -6,6 +6,7 @@ import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { FlambeauError } from "../errors.ts";
 import { type LineLimits, Lines } from "./lines.ts";
+import { requirePlatform } from "./platform.ts";
 
 export interface ProcessLimits extends LineLimits {
   /** How long what it said last may take to arrive after the process itself is gone. */
@@ -21,6 +22,8 @@ export interface ProcessOptions {
   readonly environment: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly limits: ProcessLimits;
+  /** This one, unless a test says otherwise. */
+  readonly platform?: NodeJS.Platform;
   onLine(source: "stdout" | "stderr", line: string): void;
 }
 
@@ -32,6 +35,8 @@ export interface ProcessExit {
 
 /** Ends its group as soon as the host is gone: the write end of its stdin closes with the host, however that dies. */
 const REAPER = 'read -r word || kill -s KILL -- "-$1"';
+/** The interpreter is not to blame, and later it may start. */
+const EXHAUSTED: ReadonlySet<string> = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"]);
 const BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from flambeau.__main__ import main; main()";
 
 export class PythonProcess implements AsyncDisposable {
@@ -83,15 +88,11 @@ export class PythonProcess implements AsyncDisposable {
 
   /**
    * Starts the interpreter; the worker greets on the channel.
-   * @throws FlambeauError BAD_PYTHON when it cannot be executed, UNSUPPORTED_PLATFORM on Windows
+   * @throws FlambeauError BAD_PYTHON when it cannot be executed, WORKER_EXITED when the system has no room for it,
+   * UNSUPPORTED_PLATFORM on Windows
    */
   static async start(options: ProcessOptions): Promise<PythonProcess> {
-    if (process.platform === "win32") {
-      throw new FlambeauError(
-        "UNSUPPORTED_PLATFORM",
-        "Flambeau does not run on Windows yet; use WSL 2, Linux or macOS.",
-      );
-    }
+    requirePlatform(options.platform);
     const arguments_ = ["-I", "-X", "utf8", "-X", "faulthandler", "-u", "-c", BOOT, fileURLToPath(pythonRoot())];
     const child = spawn(options.python, arguments_, {
       stdio: ["ignore", "pipe", "pipe", "pipe"],
@@ -102,13 +103,7 @@ export class PythonProcess implements AsyncDisposable {
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
       child.once("error", (cause) => {
-        reject(
-          new FlambeauError(
-            "BAD_PYTHON",
-            `${options.python} cannot be started: ${cause.message}. Check the path and its permissions.`,
-            { cause },
-          ),
-        );
+        reject(notStarted(options.python, cause));
       });
     });
     if (!hasPid(child)) throw new FlambeauError("BAD_PYTHON", `${options.python} started without a process id.`);
@@ -162,6 +157,18 @@ export class PythonProcess implements AsyncDisposable {
 /** The folder that holds the `flambeau` package: beside src/ in the repository and beside dist/ in the npm package. */
 export function pythonRoot(): URL {
   return new URL("../../python/", import.meta.url);
+}
+
+function notStarted(python: string, cause: NodeJS.ErrnoException): FlambeauError {
+  const isFull = EXHAUSTED.has(cause.code ?? "");
+  const what = isFull
+    ? "The system has no more processes, memory or open files for it: end something, or raise the limit (`ulimit -n`, `ulimit -u`)."
+    : "Check the path and its permissions.";
+  return new FlambeauError(
+    isFull ? "WORKER_EXITED" : "BAD_PYTHON",
+    `${python} cannot be started: ${cause.message}. ${what}`,
+    { cause },
+  );
 }
 
 function closed(stream: Duplex): Promise<void> {

@@ -5,6 +5,7 @@ import type { ChannelLimits, WorkerHello } from "../bridge/channel-options.ts";
 import { PythonSession } from "../bridge/python.ts";
 import { limits as allLimits } from "../config.ts";
 import { cancelled, FlambeauError } from "../errors.ts";
+import { processVariables } from "./platform.ts";
 import { type ProcessExit, type ProcessLimits, PythonProcess } from "./process.ts";
 
 export interface WorkerLimits extends ChannelLimits, ProcessLimits {
@@ -26,16 +27,6 @@ export interface WorkerOptions {
   onEvent?(tag: number, event: unknown): void;
   onUnseen?(error: Error): void;
 }
-
-/**
- * Threads of libgomp (torch's) spin some 10 µs between two operations and then sleep; by default they spin for milliseconds. Measured
- * with the bundled model, ten steps, two threads on two cores, torch 2.13: quiet 0.32 s (default 0.31 s, OMP_WAIT_POLICY=PASSIVE
- * 0.72 s); beside two busy processes 0.65 s (default more than 10 s, PASSIVE 0.9 s).
- */
-const PATIENT_THREADS = { GOMP_SPINCOUNT: "10000" } as const;
-
-/** Large blocks come in pages of 2 MiB where the kernel leaves that to programs (glibc 2.35): fresh memory is most of what bytes cost. */
-const LARGE_PAGES = { GLIBC_TUNABLES: "glibc.malloc.hugetlb=1" } as const;
 
 export class Worker implements AsyncDisposable {
   readonly session: PythonSession;
@@ -72,7 +63,7 @@ export class Worker implements AsyncDisposable {
     const session = options.session ?? new PythonSession();
     const process = await PythonProcess.start({
       python: options.python,
-      environment: { ...PATIENT_THREADS, ...LARGE_PAGES, ...options.environment },
+      environment: { ...processVariables(), ...options.environment },
       limits,
       onLine: (source, line) => options.onLine?.(source, line),
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

@@ -25,6 +25,12 @@ switch (state) {
   case "with a child that runs on":
     pids.push(await py.import("subprocess").Popen(["sleep", "60"]).pid.$number());
     break;
+  case "holding the interpreter beside children that it has forked and spawned": {
+    const children = py.importFile(new URL("./subject.py", import.meta.url)).children_of_both_kinds();
+    for await (const pid of children) pids.push(pid as unknown as number);
+    void py.expr`sum(range(10**13))`.catch(() => {});
+    break;
+  }
   case "with something open":
     void time.sleep(0.7).then(() => console.log("answered"));
     break;

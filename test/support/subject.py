@@ -6,7 +6,9 @@ import asyncio
 import atexit
 import ctypes
 import gc
+import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -520,3 +522,54 @@ def burst(function: Callable[..., Any], times: int) -> str:
 
 def calls_at_exit(function: Callable[..., Any]) -> None:
     atexit.register(lambda: print(catches(function)))
+
+
+def children_of_both_kinds() -> list[int]:
+    """Processes as a DataLoader starts them; they live on while this one does."""
+    pids = []
+    for kind in ("fork", "spawn"):
+        child = multiprocessing.get_context(kind).Process(target=time.sleep, args=(60,))
+        child.start()
+        assert child.pid is not None
+        pids.append(child.pid)
+    return pids
+
+
+def holds_the_lock(seconds: float) -> int:
+    """In C, without ever letting another thread of Python run."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    return os.getpid()
+
+
+def uses_up(threads: int, children: int) -> dict[str, int]:
+    """Threads, processes and descriptors, as many as it gets; they stay."""
+    used = {"threads": 0, "children": 0, "files": 0}
+    try:
+        for _ in range(threads):
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            used["threads"] += 1
+    except RuntimeError:
+        pass
+    for _ in range(children):
+        if os.fork() == 0:
+            try:
+                os.fork()  # and each of them once more
+                time.sleep(60)
+            finally:
+                os._exit(0)
+        used["children"] += 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        while True:
+            KEPT.append(open(os.devnull))  # noqa: SIM115
+            used["files"] += 1
+    except OSError:
+        return used
+
+
+KEPT: list[Any] = []
+
+
+def dies(how: str) -> None:
+    print("last words", file=sys.stderr)
+    eval(how)
