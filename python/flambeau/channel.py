@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from flambeau import protocol
+from flambeau.blocks import Blocks
 from flambeau.callbacks import Callbacks
 from flambeau.codec import Decoder, Encoder
 from flambeau.frames import FrameReader, FrameWriter, WireClosed
@@ -53,6 +54,7 @@ class Channel:
         self._callbacks: Callbacks
         # Attachments under way, and for each what to do when it is whole.
         self._filling: dict[int, tuple[Attachment, Callable[[], None]]] = {}
+        self._blocks = Blocks()
         self._newest_call = 0
         # Control overtakes: a cancel may be here before its call.
         self._cancelled_early: set[int] = set()
@@ -126,7 +128,7 @@ class Channel:
 
     def _on_call(self, call_id: int, lane: int, body: Body) -> None:
         self._newest_call = max(self._newest_call, call_id)
-        decoder = Decoder()
+        decoder = Decoder(self._blocks)
         try:
             if lane != 0:
                 raise ProtocolError(f"lane {lane} does not exist on this worker; calls run on lane 0")

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from flambeau.blocks import Blocks
 from flambeau.packing import ExtType, pack, unpack
 from flambeau.placeholders import Array, Attachment, Blob, Build, File, Function, Handle, Members, Module, NotSendable, Pairs, PathOf, Ref
 from flambeau.protocol import INLINE_BYTES, MAX_ATTACHMENT_BYTES, MAX_DEPTH, ProtocolError
@@ -35,9 +36,11 @@ COMPLEX = 19
 class Decoder:
     """Decodes one message, and tells what it names: `refs`, `attachments`, and whether anything waits for resolve.py."""
 
-    __slots__ = ("_depth", "attachments", "placeholders", "refs")
+    __slots__ = ("_depth", "attachments", "blocks", "placeholders", "refs")
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Blocks | None = None) -> None:
+        """`blocks`: where the memory of attachments comes from."""
+        self.blocks = blocks
         self.refs: list[int] = []
         self.attachments: list[Attachment] = []
         self.placeholders = 0
@@ -89,7 +92,8 @@ def _read_path(decoder: Decoder, data: bytes) -> object:
 
 
 def _read_attachment(decoder: Decoder, data: bytes) -> object:
-    attachment = Attachment(*decoder.decode(data))
+    attachment_id, length = decoder.decode(data)
+    attachment = Attachment(attachment_id, length, decoder.blocks)
     decoder.attachments.append(attachment)
     return decoder.hold(attachment)
 

@@ -5,11 +5,11 @@ Made by codec.py when a message is read, turned into the real thing by resolve.p
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flambeau.blocks import Blocks, fresh
 from flambeau.protocol import MAX_ATTACHMENT_BYTES, ProtocolError
 
 
@@ -104,19 +104,20 @@ class Blob:
 class Attachment:
     """Bytes that follow the message in chunks: filled by the I/O thread, complete before the message is delivered."""
 
-    __slots__ = ("_memory", "filled", "id", "length")
+    __slots__ = ("_blocks", "_memory", "filled", "id", "length")
 
-    def __init__(self, attachment_id: int, length: int) -> None:
+    def __init__(self, attachment_id: int, length: int, blocks: Blocks | None = None) -> None:
         if length > MAX_ATTACHMENT_BYTES:
             raise ProtocolError(f"an attachment of {length} bytes; the limit is {MAX_ATTACHMENT_BYTES}")
         self.id = attachment_id
         self.length = length
         self.filled = 0
-        # Not a bytearray: of this one, bytes are had without a copy.
-        self._memory = io.BytesIO()
-        if length:
-            self._memory.seek(length - 1)
-            self._memory.write(b"\0")
+        self._blocks = blocks
+        self._memory = fresh(length) if blocks is None else blocks.take(length)
+
+    def __del__(self) -> None:
+        if self._blocks is not None:
+            self._blocks.give_back(self._memory, self.length)
 
     @property
     def data(self) -> memoryview:

@@ -34,6 +34,9 @@ COOPERATIVE_S = 1.0
 TICK_S = 0.001
 AWAY_S = 0.005
 IDLE_S = 0.05
+# Of blocks.py: memory of this size and more is kept for what comes next, as much as this in all.
+BLOCK_BYTES = 1024 * 1024
+KEPT_BYTES = 128 * 1024 * 1024
 SHUTDOWN_S = 1.0
 EXIT_HANDLERS_S = 0.8
 
