@@ -12,6 +12,8 @@ export const limits = {
   chunkBytes: 256 * 1024,
   inlineBytes: 16 * 1024,
   maxAttachmentBytes: 4 * 1024 ** 3,
+  blockBytes: 1024 * 1024,
+  keptBytes: 128 * 1024 * 1024,
   maxDepth: 128,
   maxItems: 4_000_000,
   helloTimeoutMs: 20_000,

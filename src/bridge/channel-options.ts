@@ -10,6 +10,8 @@ export interface ChannelLimits {
   readonly chunkBytes: number;
   readonly inlineBytes: number;
   readonly maxAttachmentBytes: number;
+  readonly blockBytes: number;
+  readonly keptBytes: number;
   readonly maxDepth: number;
   readonly maxItems: number;
   readonly helloTimeoutMs: number;

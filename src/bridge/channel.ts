@@ -2,6 +2,7 @@
 // call fails once. Knows no process: whoever owns one says why it ended.
 import type { Duplex } from "node:stream";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
+import { Blocks } from "./blocks.ts";
 import { type CallOwner, limitCall, PyCall } from "./call.ts";
 import { CallSites } from "./call-sites.ts";
 import { type AnyFunction, Callbacks, kindOf } from "./callbacks.ts";
@@ -30,6 +31,7 @@ const CALL_NAMES = ["op", "target", "path", "args", "kwargs", "tag", "inside"];
 export class Channel {
   readonly scopes: Scopes;
   readonly handles: Handles;
+  readonly blocks: Blocks;
   readonly #transport: Transport;
   readonly #options: ChannelOptions;
   readonly #encoder: Encoder;
@@ -49,6 +51,7 @@ export class Channel {
     this.#options = options;
     const { limits } = options;
     const sites = new CallSites(limits);
+    this.blocks = new Blocks(limits);
     this.#callOwner = { site: () => sites.here(), cancel: (call, reason) => this.#cancel(call, reason) };
     this.scopes = new Scopes((error) => options.onUnseen?.(error));
     this.handles = new Handles((pairs) => this.#send(FrameType.release, 0, this.#encoder.message(pairs)), {
@@ -72,6 +75,7 @@ export class Channel {
     this.#decoder = new Decoder({
       limits,
       onHandle: (fields: HandleFields) => options.wrap(this.handles.received(fields)),
+      room: (length) => this.blocks.take(length),
     });
     this.#transport = new Transport(stream, limits, {
       onFrame: (header, body) => this.#receive(header, body),
@@ -174,6 +178,7 @@ export class Channel {
     this.callbacks.clear();
     this.#waiting.clear();
     this.handles.clear();
+    this.blocks.clear();
     this.#busy();
     this.#transport.close();
   }

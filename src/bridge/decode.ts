@@ -2,6 +2,7 @@
 // Knows handles only as numbers: what a handle becomes is handed in.
 import { FlambeauError } from "../errors.ts";
 import { fromTwosComplement } from "./big-integers.ts";
+import { fresh } from "./blocks.ts";
 import { MsgpackReader } from "./msgpack-reader.ts";
 import { Ext } from "./protocol.ts";
 import { type Dtype, type PyArray, TYPED_ARRAYS } from "./values.ts";
@@ -22,6 +23,8 @@ export interface Expected {
 export interface DecodeContext {
   readonly limits: { readonly maxDepth: number; readonly maxItems: number; readonly maxAttachmentBytes: number };
   onHandle(handle: HandleFields): unknown;
+  /** Memory for as many bytes, whatever is in it: a read fills all of it before anyone sees it. Fresh memory without. */
+  room?(length: number): Uint8Array;
   /** Extensions that only a host sends; undefined for one that is not known. */
   onHostOnly?(type: number, read: () => unknown): unknown;
 }
@@ -104,9 +107,7 @@ export class Decoder {
     if (length < 0 || this.#expectedBytes > maxAttachmentBytes) {
       throw broken(`it announces ${this.#expectedBytes} bytes to follow, and ${maxAttachmentBytes} are allowed`);
     }
-    // Not zeroed: a read fills all of it before anyone sees it, and pages that are never filled cost nothing.
-    const { buffer } = Buffer.allocUnsafeSlow(length);
-    const bytes = new Uint8Array(buffer);
+    const bytes = this.#context.room?.(length) ?? fresh(length);
     this.#expected.push({ id, bytes });
     return bytes;
   }

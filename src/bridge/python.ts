@@ -51,6 +51,7 @@ function createPython(owner: PythonSession): Python {
     ellipsis: data(new PyEllipsis()),
     as: <T>(value: PyLike) => value as PyExpr<T>,
     of: (value) => data(value),
+    recycle: (array) => owner.channel.blocks.giveBack(array),
     tensor: (array, shape, options = {}) =>
       values("tensor").$call([array, shape === undefined ? null : [...shape]], options as Record<string, PyArg>),
     expr: (source, ...given) =>

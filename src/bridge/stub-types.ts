@@ -211,6 +211,11 @@ export interface Python {
   as<T>(value: PyLike): PyExpr<T>;
   /** Any value as an expression, so that it can be assigned: `pipe.safety_checker = py.of(null)`. */
   of(value: PyArg): PyExpr;
+  /**
+   * Lets the next bytes that come from Python fill the memory of these, which is twice as fast as new memory from 1 MiB on. The array
+   * is empty from then on, and so is every other one over the same buffer. At most 128 MiB are kept.
+   */
+  recycle(array: ArrayBufferView): void;
   /** A torch tensor from numbers in bulk; the shape defaults to one dimension. */
   tensor(data: ArrayBufferView, shape?: readonly number[], options?: { device?: string; dtype?: PyLike }): PyExpr;
   /** A Python expression with values in it: py.expr`${x}[:, None] * 2`. */
