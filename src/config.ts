@@ -9,7 +9,7 @@ import { FlambeauError } from "./errors.ts";
 export const limits = {
   // bridge: the wire
   maxFrameBytes: 64 * 1024 * 1024,
-  chunkBytes: 256 * 1024,
+  chunkBytes: 512 * 1024,
   inlineBytes: 16 * 1024,
   maxAttachmentBytes: 4 * 1024 ** 3,
   blockBytes: 1024 * 1024,

@@ -14,7 +14,7 @@ PROTOCOL_VERSION = 1
 
 # Mirrors `limits` in src/config.ts; a test compares the two.
 MAX_FRAME_BYTES = 64 * 1024 * 1024
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 512 * 1024
 INLINE_BYTES = 16 * 1024
 MAX_ATTACHMENT_BYTES = 4 * 1024**3
 MAX_DEPTH = 128

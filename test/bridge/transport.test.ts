@@ -213,7 +213,7 @@ describe("frames that leave", () => {
     transport.sendAttachment(1, bulk);
     const total = Math.ceil(bulk.length / limits.chunkBytes);
     let sent = 0;
-    for (const pingAfter of [0, 10, 100, 200]) {
+    for (const pingAfter of [0, 5, 20, 90]) {
       while (sent < pingAfter) {
         expect((await reader.next()).type).toBe(FrameType.chunk);
         sent++;
