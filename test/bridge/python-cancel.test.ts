@@ -118,26 +118,72 @@ describe("a cancel that comes too late", () => {
     controller.abort();
     expect(await next).toBe("slept");
   });
+});
 
-  test("at any moment of 300 short calls: each has its result or is cancelled, in order, and none is lost", async () => {
-    let random = 7;
-    const outcomes = await Promise.all(
-      Array.from({ length: 300 }, async (_, number) => {
-        const controller = new AbortController();
-        const call = subject.echo.$opts({ signal: controller.signal })(number).then();
-        random = (random * 16_807) % 2_147_483_647;
-        for (let turn = 0; turn < random % 40; turn++) await new Promise((resolve) => setImmediate(resolve));
-        controller.abort();
-        return call.then(
-          (value: unknown) => (value === number ? "result" : `the result of another call: ${String(value)}`),
-          (error: unknown) => (error instanceof FlambeauError ? error.code : String(error)),
-        );
-      }),
+const RACES = 10_000;
+/** So many are on their way at a time. */
+const WAVE = 500;
+
+/** Calls that are cancelled at random moments, some of them while they run: how many came to what. */
+async function race(count: number, seed: number): Promise<Map<string, number>> {
+  const outcomes = new Map<string, number>();
+  let random = seed;
+  const next = (below: number): number => {
+    random = (random * 16_807) % 2_147_483_647;
+    return random % below;
+  };
+  const one = async (number: number): Promise<string> => {
+    const controller = new AbortController();
+    const call = subject.busy_echo.$opts({ signal: controller.signal })(number, next(200)).then();
+    for (let turns = next(60); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+    controller.abort();
+    return call.then(
+      (value: unknown) => (value === number ? "result" : `the result of another call: ${String(value)}`),
+      (error: unknown) => (error instanceof FlambeauError ? error.code : String(error)),
     );
-    expect(new Set(outcomes)).toEqual(new Set(["result", "CANCELLED"]));
+  };
+  for (let made = 0; made < count; made += WAVE) {
+    const wave = await Promise.all(Array.from({ length: WAVE }, (_, at) => one(made + at)));
+    for (const outcome of wave) outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+  }
+  return outcomes;
+}
+
+describe("a cancel", () => {
+  test("a call is stopped before it begins, whatever it does and inside of callbacks; 10,000 cancels at random moments lose nothing", async () => {
+    const log = await py.expr`[]`;
+    expect(await failureOf(log.append.$opts({ signal: AbortSignal.abort() })("never"))).toMatchObject({
+      code: "CANCELLED",
+    });
+    const torch = py.import("torch");
+    await torch.zeros(1);
+    const states: readonly [(signal: AbortSignal) => PyExpr, string][] = [
+      [(signal) => subject.loops.$opts({ signal })(FOREVER_S), "in loops"],
+      [(signal) => subject.sleeps.$opts({ signal })(FOREVER_S), "in sleeps"],
+      [(signal) => subject.waits_for_lock.$opts({ signal })(), "in waits_for_lock"],
+      [(signal) => subject.waits_for_child.$opts({ signal })(FOREVER_S), "in waits_for_child"],
+      [(signal) => subject.multiplies.$opts({ signal })(FOREVER_S), "in multiplies"],
+      [(signal) => subject.waits_for_host.$opts({ signal })(() => new Promise(() => {})), "in waits_for_host"],
+      [(signal) => subject.call_with.$opts({ signal })(() => subject.sleeps.$opts({ signal })(FOREVER_S)), "in sleeps"],
+    ];
+    for (const [call, word] of states) {
+      const error = await stopped(call, word);
+      expect(error).toMatchObject({ name: "AbortError", code: "CANCELLED" });
+      expect(error.stack).toContain("python-cancel.test.ts");
+    }
+    // C that holds the interpreter ends by itself, and only then hears of it.
+    const controller = new AbortController();
+    const held = failureOf(subject.holds_the_lock.$opts({ signal: controller.signal })(py.float(0.5)));
+    setTimeout(() => controller.abort(), 50);
+    expect(await held).toMatchObject({ code: "CANCELLED" });
+    const outcomes = await race(RACES, 7);
+    expect([...outcomes.keys()].sort()).toEqual(["CANCELLED", "result"]);
+    expect([...outcomes.values()].reduce((sum, count) => sum + count)).toBe(RACES);
+    console.info(`${RACES} cancels at random moments:`, Object.fromEntries(outcomes));
+    expect(await log.$value()).toEqual([]);
     expect(await subject.echo("usable")).toBe("usable");
     expect(running.worker.channel.openCalls).toEqual([]);
-  });
+  }, 120_000);
 });
 
 describe("an import", () => {

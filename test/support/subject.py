@@ -573,3 +573,19 @@ KEPT: list[Any] = []
 def dies(how: str) -> None:
     print("last words", file=sys.stderr)
     eval(how)
+
+
+def multiplies(seconds: float) -> None:
+    import torch
+
+    end = time.monotonic() + seconds
+    x = torch.ones(64, 64)
+    while time.monotonic() < end:
+        x = (x @ x).clamp(0, 1)
+
+
+def busy_echo(value: Any, turns: int) -> Any:
+    """The value, after that many turns of a loop: microseconds, mostly."""
+    for _ in range(turns):
+        value = [value][0]
+    return value
