@@ -111,15 +111,23 @@ export class CallScope {
   };
 }
 
-/** Where a flow is. */
+/** Where a flow is, on one channel. */
 interface Place {
+  readonly of: Scopes;
   readonly scope: CallScope;
   readonly inside: Inside | undefined;
+  /** Where it is on another channel. */
+  readonly outer: Place | undefined;
 }
+
+/**
+ * One for all channels. Each store that was ever entered costs every promise of the process from then on, and a host makes a new
+ * channel for each generation of its worker: a test of 20,000 channels took twice as long with one store each.
+ */
+const places = new AsyncLocalStorage<Place>();
 
 /** The scopes of one channel: the current one, or the channel's own. */
 export class Scopes {
-  readonly #storage = new AsyncLocalStorage<Place>();
   readonly #root: CallScope;
   #nextTag = 2;
 
@@ -129,12 +137,18 @@ export class Scopes {
   }
 
   get current(): CallScope {
-    return this.#storage.getStore()?.scope ?? this.#root;
+    return this.#place?.scope ?? this.#root;
   }
 
   /** The functions and blocks that the flow is in. */
   get inside(): Inside | undefined {
-    return this.#storage.getStore()?.inside;
+    return this.#place?.inside;
+  }
+
+  get #place(): Place | undefined {
+    let at = places.getStore();
+    while (at !== undefined && at.of !== this) at = at.outer;
+    return at;
   }
 
   create(signal?: AbortSignal): CallScope {
@@ -147,6 +161,7 @@ export class Scopes {
   }
 
   runInside<R>(scope: CallScope, inside: Inside | undefined, body: () => R): R {
-    return this.#storage.run({ scope, inside }, body);
+    const here = places.getStore();
+    return places.run({ of: this, scope, inside, outer: here?.of === this ? here.outer : here }, body);
   }
 }
