@@ -12,6 +12,9 @@ _OPTIMIZE = "FLAMBEAU_OPTIMIZE"
 # Set by a host that lives long enough for builds to pay back, such as `flambeau serve`.
 _BUILDS = "FLAMBEAU_OPTIMIZE_BUILDS"
 
+# The stage that is open: one at a time, as one module is measured at a time.
+_stages: list[str] = []
+
 
 def optimize(module: Any, quality: str = "balanced", **options: Any) -> Any:
     """In place; the same object comes back. Never raises because an optimisation failed.
@@ -51,8 +54,12 @@ def report(module: Any) -> dict[str, Any]:
 
 
 def _tell(notice: Any) -> None:
-    """A count while it measures, with what is tried; closed by its line of outcome."""
-    tried = notice.message.removeprefix("trying ").replace("_", " ") if notice.phase == "measuring" else ""
-    context.progress(notice.step, notice.total, f"optimize {notice.module}{tried and ' ' + tried}")
+    """Each thing that is tried is a stage of its own, such as "optimize unet 3/7 int8 static"; the outcome is a line."""
+    if _stages:
+        context.progress(1, 1, _stages.pop())
     if notice.phase == "done":
         context.notice(notice.message)
+        return
+    tried = notice.message.removeprefix("trying ").replace("_", " ")
+    _stages.append(f"optimize {notice.module} {notice.step + 1}/{notice.total} {tried}")
+    context.progress(0, 1, _stages[-1])

@@ -106,6 +106,8 @@ function countText(wait: Wait): string {
   if (wait.unit === "seconds") return "";
   if (wait.unit === "bytes")
     return ` ${bytesText(wait.done)}${wait.total === null ? "" : ` of ${bytesText(wait.total)}`}`;
+  // Of one thing, the count says nothing that the label does not.
+  if (wait.total === 1) return "";
   if (wait.total === null) return wait.done > 0 ? ` ${wait.done}` : "";
   return ` ${wait.done}/${wait.total}`;
 }

@@ -40,6 +40,12 @@ describe("a wait as text", () => {
     expect(plainWait(track, 1000)).toBe("torch 10 MB of 100 MB 10 MB/s 9 s left");
   });
 
+  it("has no count of one thing", () => {
+    const tried: Wait = { id: "o", label: "optimize unet 3/7 int8 static", done: 0, total: 1, unit: "steps" };
+    const track = reported([0, tried], [2000, { ...tried, done: 1, finished: true }]);
+    expect(finishedLine(track, 2000)).toBe("optimize unet 3/7 int8 static in 2.0 s");
+  });
+
   it("counts the time left down while no report comes", () => {
     const track = reported([0, download(0)], [1000, download(10e6)]);
     expect(secondsLeftOf(track, 4000)).toBe(6);

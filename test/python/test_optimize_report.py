@@ -72,8 +72,9 @@ def test_the_worker_tells_what_is_tried_as_a_stage_and_the_outcome_as_a_line(mon
     made.set_listener(toolkit._tell)
     made.optimize(module, name="unet")
     module(image())
-    assert told[:3] == [(0, 2, "optimize unet int8 static"), (1, 2, "optimize unet packed convs"), (1, 1, "optimize unet")]
-    assert told[3].startswith("optimize unet: int8_static")
+    first, second = "optimize unet 1/2 int8 static", "optimize unet 2/2 packed convs"
+    assert told[:4] == [(0, 1, first), (1, 1, first), (0, 1, second), (1, 1, second)]
+    assert told[4].startswith("optimize unet: int8_static")
 
 
 def test_the_worker_s_report_has_everything_as_plain_data():
