@@ -22,6 +22,8 @@ def version(name):
 print(json.dumps({{"python": platform.python_version(), **{{name: version(name) for name in {_PACKAGES!r}}}}}))
 """
 
+_RULE: Final = "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+
 Row = dict[str, Any]
 
 
@@ -94,7 +96,7 @@ def table(rows: dict[str, Row]) -> str:
     texts = []
     for group, members in groups.items():
         members.sort(key=lambda member: -member[1].get("ratio", 0.0))
-        head = f"### {group}\n\n| variant | seconds | x eager | rel-L2 | cosine | MiB held | prepared in |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        head = f"### {group}\n\n| variant | seconds | x eager | rel-L2 | cosine | MiB held | prepared in |\n{_RULE}\n"
         texts.append(head + "\n".join(_cells(*member) for member in members))
     return "\n\n".join(texts)
 
