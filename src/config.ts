@@ -74,6 +74,9 @@ export const limits = {
   // toolkit
   imagePixels: 256 * 1024 * 1024,
   promptCharacters: 100_000,
+  // stubgen: sources that are scanned for names
+  typesSourcesMax: 2_000,
+  typesSourceCharacters: 2_000_000,
   // cli: what a terminal is sent
   redrawMs: 100,
   plainWaitMs: 1_000,

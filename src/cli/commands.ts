@@ -1,5 +1,6 @@
 // The commands with everything real in their hands: settings, terminal, signals, host.
 // main.ts imports this only when a command runs.
+import { dirname } from "node:path";
 import { limits, readSettings, type Settings } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { interruptOf } from "./interrupt.ts";
@@ -7,6 +8,7 @@ import type { ExitCode } from "./outcomes.ts";
 import type { OwnFlags } from "./own-flags.ts";
 import type { CreateHost } from "./run.ts";
 import { Terminal } from "./terminal.ts";
+import type { TypesApp, TypesFlags } from "./types.ts";
 
 interface Session {
   readonly settings: Settings;
@@ -84,6 +86,28 @@ export function envPruneCommand(options: { olderThan?: string; all?: boolean }):
   });
 }
 
+export function typesCommand(names: readonly string[], flags: TypesFlags & { verbose?: boolean }): Promise<ExitCode> {
+  return inSession({ verbose: flags.verbose === true, whenStopped: 130 }, async (session) => {
+    const { types } = await import("./types.ts");
+    const { settings, terminal, signal, print } = session;
+    const cwd = process.cwd();
+    const parts = {
+      logger: terminal,
+      print,
+      cwd,
+      hasPython: settings.python !== undefined,
+      nowMs: () => performance.now(),
+    };
+    const loadApp = (spec: string) => loaded(spec, cwd);
+    await types(
+      names,
+      flags,
+      { ...parts, loadApp, openPython: (app, abort) => openPython(app, session, abort) },
+      { signal },
+    );
+  });
+}
+
 async function inSession(
   { verbose, whenStopped }: { verbose: boolean; whenStopped: 0 | 130 },
   command: (session: Session) => Promise<void>,
@@ -117,6 +141,25 @@ async function loaded(spec: string, cwd: string) {
 async function hostFactory(): Promise<CreateHost> {
   const { createHost } = await import("../host/host.ts");
   return createHost;
+}
+
+/** A worker that has no app in it, in the environment that the app would get. */
+async function openPython(app: TypesApp, { settings, terminal }: Session, { signal }: { signal: AbortSignal }) {
+  const [{ provision }, { inheritedEnvironment }, { Worker }] = await Promise.all([
+    import("../workers/environment.ts"),
+    import("../workers/inherited.ts"),
+    import("../workers/worker.ts"),
+  ]);
+  const wanted = { requirements: app?.app.requirements ?? [], python: app?.app.python ?? settings.python };
+  const environment = await provision(wanted, { settings, logger: terminal, signal });
+  const options = {
+    python: environment.python,
+    environment: inheritedEnvironment(settings.environment, app?.app.environment ?? []),
+    paths: app === null ? [] : [dirname(app.file)],
+    onLine: (_source: string, line: string) => terminal.debug(line),
+  };
+  const worker = await Worker.start(options, { signal });
+  return { py: worker.session.py, [Symbol.asyncDispose]: () => worker.stop() };
 }
 
 async function envParts({ settings, print }: Session) {

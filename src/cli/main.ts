@@ -71,6 +71,17 @@ function programWith(ended: (code: ExitCode) => void): Command {
       const { serveCommand } = await import("./commands.ts");
       ended(await serveCommand(app, flags));
     });
+  program
+    .command("types")
+    .description("write flambeau-types/: what the app imports from Python, for TypeScript and editors")
+    .argument("[names...]", "modules, or module.Class; what the app's sources import where none is named")
+    .option("--app <file>", "the app whose environment is read (found in this folder where it is left out)")
+    .option("--all", "every public class, and not only those that the app names")
+    .option("--verbose", "say more, and show what the modules print")
+    .action(async (names: string[], flags: { app?: string; all?: boolean; verbose?: boolean }) => {
+      const { typesCommand } = await import("./commands.ts");
+      ended(await typesCommand(names, flags));
+    });
   const env = program.command("env").description("the Python environments that Flambeau keeps");
   env
     .command("list")

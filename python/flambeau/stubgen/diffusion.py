@@ -105,7 +105,7 @@ def auto_pipeline(shape: ClassShape) -> None:
     pipelines = list(dict.fromkeys(mapping.values()))
     name = shape.of.__name__.replace("AutoPipelineFor", "Any") + "Pipeline"
     doc = f"What {shape.of.__name__} loads: one of {len(pipelines)} pipelines, with the parts and keywords of any of them."
-    result = Instance(type(name, (base,), {"__module__": "diffusers", "__doc__": doc, "merges": pipelines}))
+    result = Instance(type(name, (base,), {"__module__": "diffusers", "__doc__": doc, "merges": pipelines, "loaded_by": shape.of}))
     method = _from_pretrained(shape.of, _merged_components(pipelines), result)
     shape.itself["from_pretrained"] = method
     if "from_pipe" in shape.itself:

@@ -107,9 +107,12 @@ def _declared(package: str, library: Library, names: Names) -> str:
         for member, what in library.modules[name].members.items():
             if isinstance(what, type) and what in names.of:
                 types[f"{name}.{member}"] = names.of[what]
-    for known in names.of.values():
+    for cls, known in names.of.items():
         if package_of(known) == package:
             types.setdefault(known, known)
+        # `Py<"diffusers.AutoPipelineForText2Image">` is what it loads: it has no objects of its own.
+        if (loader := vars(cls).get("loaded_by")) in names.of:
+            types.update({name: known for name in [name for name in types if types[name] == names.of[loader]]})
     lines = [f'    "{name}": {package}.{module_name(name)};\n' for name in modules]
     listed = [f'    "{name}": {types[name]};\n' for name in sorted(types)]
     in_modules = f"  interface PyModules {{\n{''.join(lines)}  }}\n" if lines else ""

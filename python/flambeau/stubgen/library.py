@@ -77,8 +77,10 @@ def _written(cls: type) -> list[type]:
 
 
 def is_written(cls: type) -> bool:
+    """Not Python's own, and not ours: the worker puts itself between some classes."""
     module = getattr(cls, "__module__", None)
-    return isinstance(module, str) and package_of(module) not in sys.stdlib_module_names and cls.__name__.isidentifier()
+    is_own = isinstance(module, str) and package_of(module) in {"flambeau", *sys.stdlib_module_names}
+    return isinstance(module, str) and not is_own and cls.__name__.isidentifier()
 
 
 def _classes_of_module(shape: ModuleShape) -> Iterable[type]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -30,10 +29,13 @@ def describe(modules: Sequence[str], words: Sequence[str] | None, report: Callab
 
     Raises ModuleMissingError and ModuleUnusableError, whose messages a person can act on.
     """
-    imported: list[ModuleType] = []
+    imported: dict[str, ModuleType] = {}
+    named: set[str] = set()
     for name in modules:
         report(f"importing {name}", 0)
-        imported.append(_imported(name))
+        module, member = _found(name)
+        imported[module.__name__] = module
+        named |= {member} if member is not None else set()
     last = time.monotonic()
 
     def progress(count: int) -> None:
@@ -42,14 +44,28 @@ def describe(modules: Sequence[str], words: Sequence[str] | None, report: Callab
             last = time.monotonic()
             report("reading classes", count)
 
-    library = read_library(imported, None if words is None else frozenset(words), progress)
+    library = read_library(list(imported.values()), None if words is None else named.union(words), progress)
     report("writing types", len(library.classes))
-    return files_of(library, [module.__name__ for module in imported])
+    return files_of(library, modules)
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Installed versions by top-level module, without importing any."""
     return {package: version_of(package)[1] for package in packages}
+
+
+def _found(name: str) -> tuple[ModuleType, str | None]:
+    """The module, or for `diffusers.FluxPipeline` the module and the name in it."""
+    try:
+        return _imported(name), None
+    except ModuleMissingError:
+        parent, _, member = name.rpartition(".")
+        if not parent or not all(part.isidentifier() for part in name.split(".")):
+            raise
+        module = _imported(parent)
+        if member not in dir(module):
+            raise ModuleMissingError(f"{parent} has no module and no class {member!r}") from None
+        return module, member
 
 
 def _imported(name: str) -> ModuleType:
