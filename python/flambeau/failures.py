@@ -14,7 +14,7 @@ from typing import Any
 from flambeau import hints
 from flambeau.callbacks import HostError
 from flambeau.interrupts import CallCancelled
-from flambeau.objects import Objects, StaleReference, type_name
+from flambeau.objects import Objects, StaleReference, census, type_name
 from flambeau.operations import UnknownOperation
 from flambeau.placeholders import NotSendable
 from flambeau.protocol import CAUSE_DEPTH, MESSAGE_BYTES, TRACEBACK_LINES, Call, ProtocolError
@@ -36,6 +36,7 @@ def failure_of(error: BaseException, call: Call, objects: Objects, asked_to_stop
             del body["code"]
         elif body["code"] == "OUT_OF_MEMORY":
             body["live"] = {"handles": len(objects), "bytes": objects.bytes}
+            body["message"] += f"\n{census(objects)}"
     except BaseException as second:  # out of memory or of stack while describing: the call must be answered all the same
         name = type_name(type(error))
         body = {"type": name, "mro": [name], "message": f"(describing it failed: {type_name(type(second))})", "traceback": ""}

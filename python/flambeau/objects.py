@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from flambeau.protocol import FIRST_WORKER_ID
+from flambeau.protocol import CENSUS_KINDS, FIRST_WORKER_ID
 
 SCALARS = frozenset({type(None), bool, int, float, str})
 BY_VALUE = SCALARS | {bytes}
@@ -61,6 +61,10 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def values(self) -> list[object]:
+        """Everything that is kept, some of it under several ids."""
+        return [entry.value for entry in list(self._entries.values())]
 
     def get(self, object_id: int) -> object:
         """Raises StaleReference, or FailedLink when that call failed."""
@@ -125,6 +129,35 @@ class Objects:
             known.remove(object_id)
             if not known:
                 del self._known[id(entry.value)]
+
+
+def census(objects: Objects) -> str:
+    """What is alive, the largest kinds first, in words: for an out-of-memory error. Modules are asked for their parameters."""
+    kinds: dict[str, tuple[int, int]] = {}
+    seen: set[int] = set()
+    for value in objects.values():
+        if type(value) in BY_VALUE or type(value) is Failed or id(value) in seen:
+            continue
+        seen.add(id(value))
+        name = type_name(type(value))
+        count, size = kinds.get(name, (0, 0))
+        kinds[name] = count + 1, size + (size_of(value) or _size_of_parts(value))
+    largest = sorted(kinds.items(), key=lambda item: item[1][1], reverse=True)[:CENSUS_KINDS]
+    told = ", ".join(f"{count} {name} ({size / 2**20:.1f} MiB)" for name, (count, size) in largest)
+    return f"alive on the worker: {len(seen)} objects that the host holds" + (f", most of it {told}" if told else "")
+
+
+def _size_of_parts(value: Any) -> int:
+    """Of a module of torch its parameters and buffers; of a pipeline its modules."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return 0
+    try:
+        parts = value.components.values() if isinstance(getattr(type(value), "components", None), property) else (value,)
+        modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+        return sum(int(tensor.nbytes) for module in modules for tensor in (*module.parameters(), *module.buffers()))
+    except Exception:
+        return 0
 
 
 def size_of(value: object) -> int:

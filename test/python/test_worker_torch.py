@@ -102,6 +102,18 @@ def test_live_bytes_count_tensors_and_fall_when_they_are_released(worker):
     assert worker.ping()["bytes"] == before
 
 
+def test_an_out_of_memory_error_names_what_is_alive_the_largest_first(worker):
+    held = [
+        worker.expr("__import__('torch').zeros(3 * 2**20)"),
+        worker.expr("__import__('torch').nn.Linear(1024, 1024, bias=False)"),
+    ]
+    failure = worker.failure(lambda: worker.expr("(_ for _ in ()).throw(MemoryError('full'))"))
+    assert failure["code"] == "OUT_OF_MEMORY"
+    for words in ("alive on the worker: ", " torch.Tensor (12.", "1 torch.nn.modules.linear.Linear (4.0 MiB)"):
+        assert words in failure["message"]
+    worker.release(*((handle.id, 1) for handle in held))
+
+
 def test_a_tensor_of_a_failed_call_is_freed(worker):
     worker.run(
         "import torch, weakref\ndef fail():\n global seen\n big = torch.zeros(1000, 1000)\n"
@@ -212,3 +224,10 @@ def test_a_step_callback_of_the_host_gets_latents_and_its_answer_is_used(worker,
     worker.functions[9] = on_step
     worker.answer(paint(worker, pipeline, 3, tag=46, callback_on_step_end=HostSide.function(9)))
     assert seen == [(0, "dict"), (1, "dict"), (2, "dict")]
+
+
+def test_a_step_callback_of_the_host_that_returns_nothing_changes_nothing(worker, pipeline):
+    steps = []
+    worker.functions[10] = lambda _pipe, step, _timestep, _kwargs: steps.append(step)
+    worker.answer(paint(worker, pipeline, 2, tag=47, callback_on_step_end=HostSide.function(10)))
+    assert steps == [0, 1]
