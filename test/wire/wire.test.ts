@@ -1,5 +1,5 @@
 // The TypeScript half against vectors.json, which the Python half reads as well: what a worker sends is read as the value that
-// is written there, and what the host sends says the same as the bytes there.
+// is written there, and what the host sends says the same as the bytes there. The fake worker of flambeau/testing reads that as well.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -19,6 +19,7 @@ import {
   TYPED_ARRAYS,
 } from "../../src/bridge/values.ts";
 import { limits } from "../../src/config.ts";
+import { hostOnly, Standin } from "../../src/testing/fake-message.ts";
 
 /** `value` as the file writes it: scalars stand for themselves, anything else is an object with one key. */
 type Written = null | boolean | string | { readonly [kind: string]: unknown };
@@ -173,6 +174,24 @@ function expected(value: Written): unknown {
       const array = new TYPED_ARRAYS[dtype]((expected(contents) as Uint8Array).buffer as ArrayBuffer);
       return Array.isArray(shape) && shape.length > 1 ? { dtype, shape, data: array } : array;
     }
+    case "slice": {
+      const [start, stop, step] = list(data, expected);
+      return new PySlice(start, stop, step);
+    }
+    case "ref":
+      return new Standin({ kind, id: Number(data) });
+    case "module":
+      return new Standin({ kind, name: text });
+    case "file":
+      return new Standin({ kind, path: text });
+    case "function": {
+      const [id = 0, how] = data as number[];
+      return new Standin({ kind, id, isOneWay: how !== 0 });
+    }
+    case "path": {
+      const [target, steps] = data as [Written, Written[]];
+      return new Standin({ kind, target: expected(target), steps: list(steps, expected) });
+    }
     case "handle": {
       const [id, type, length, flags] = data as [number, string, number | null, number];
       return { id, type, length, flags };
@@ -203,15 +222,16 @@ function idsOf(value: Written): { attachments: number[]; functions: number[] } {
   return { attachments: all("attachment"), functions: all("function") };
 }
 
-describe("what a worker sends", () => {
-  const read = rows.filter(({ direction }) => direction !== "host");
-
-  test.each(read.map((row) => [row.name, row] as const))("%s is read", (_name, { frame, value, hex }) => {
+describe.each([
+  ["what a worker sends", "the host", rows.filter(({ direction }) => direction !== "host")],
+  ["what the host sends", "a fake worker", rows.filter(({ direction }) => direction !== "worker")],
+] as const)("%s", (_what, reader, read) => {
+  test.each(read.map((row) => [row.name, row] as const))(`%s is read by ${reader}`, (_name, { frame, value, hex }) => {
     const whole = bytesOf(hex);
     const body = frame === undefined ? whole : whole.subarray(HEADER_BYTES);
     if (frame !== undefined) expect(readHeader(whole, limits.maxFrameBytes)).toEqual({ ...frame, length: body.length });
     if (isRaw(value)) return expect(body).toEqual(bytesOf(value.raw));
-    const decoder = new Decoder({ limits, onHandle: (handle) => handle });
+    const decoder = new Decoder({ limits, onHandle: (handle) => handle, onHostOnly: hostOnly });
     const message = decoder.message(body);
     // Attachments hold whatever their memory held; here they have come and are zero.
     for (const { bytes } of message.expected) bytes.fill(0);
