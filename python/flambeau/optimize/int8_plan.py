@@ -149,8 +149,9 @@ class _Choosing:
 
     def _choose(self) -> Collection[nn.Module]:
         shares = self._shares()
-        if not shares:
-            raise ValueError("no layer computes faster in 8 bits here; larger ones would")
+        own_s, saved_s = sum(probe.reading.own_s for probe in self._probes.values()), sum(share.saved_s for share in shares)
+        if not shares or saved_s < _MIN_SAVING * own_s:
+            raise ValueError(f"{len(shares)} of {len(self._probes)} layers compute faster in 8 bits here, too little; larger ones would")
         allowed = self._trial.allowed.relative_error
         chosen: Collection[nn.Module] = [share.layer for share in shares]
         for _ in range(_MOST_TRIES):
