@@ -20,6 +20,7 @@ from flambeau.placeholders import NotSendable
 from flambeau.protocol import CAUSE_DEPTH, MESSAGE_BYTES, TRACEBACK_LINES, Call, ProtocolError
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+LINE_CHARACTERS = 500
 OUT_OF_MEMORY = frozenset({"MemoryError", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError"})
 
 
@@ -61,10 +62,16 @@ def _describe(error: BaseException, depth: int) -> dict[str, Any]:
     cause = error.__cause__ if error.__cause__ is not None or error.__suppress_context__ else error.__context__
     if cause is not None and depth > 1:
         body["cause"] = _describe(cause, depth - 1)
-    members = getattr(error, "exceptions", None)
-    if isinstance(members, tuple) and depth > 1:
-        body["errors"] = [_describe(member, depth - 1) for member in members[:CAUSE_DEPTH] if isinstance(member, BaseException)]
+    members = _members(error)
+    if members and depth > 1:
+        body["errors"] = [_describe(member, depth - 1) for member in members]
     return body
+
+
+def _members(error: BaseException) -> list[BaseException]:
+    """Of an exception group, the first ones."""
+    members = getattr(error, "exceptions", None)
+    return [member for member in members[:CAUSE_DEPTH] if isinstance(member, BaseException)] if isinstance(members, tuple) else []
 
 
 def _code(error: BaseException, mro: list[str], asked_to_stop: bool) -> str | None:
@@ -87,12 +94,12 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def message_of(error: BaseException) -> str:
-    """`str(error)` with its notes, bounded; an error whose own `__str__` raises still has a message."""
+    """`str(error)` with its notes and a line for each member of a group, bounded; an error whose own `__str__` raises has one as well."""
     try:
-        text = str(error)
         notes = getattr(error, "__notes__", None)
-        if isinstance(notes, list):
-            text = "\n".join([text, *(str(note) for note in notes)])
+        lines = [str(error), *(str(note) for note in notes)] if isinstance(notes, list) else [str(error)]
+        lines += [f"  {type_name(type(member))}: {str(member).partition(chr(10))[0][:LINE_CHARACTERS]}" for member in _members(error)]
+        text = "\n".join(lines)
     except BaseException as second:
         text = f"(its message could not be made: {type_name(type(second))})"
     return bounded(text, MESSAGE_BYTES)

@@ -44,6 +44,7 @@ describe("what an exception says", () => {
     expect((await failureOf(subject.noted())).message).toBe("ValueError: with a note\na note about it");
     expect(await failureOf(subject.group())).toMatchObject({
       pythonType: "ExceptionGroup",
+      message: "ExceptionGroup: two at once (2 sub-exceptions)\n  ValueError: one\n  KeyError: 'two'",
       errors: [{ message: "ValueError: one" }, { message: "KeyError: 'two'" }],
     });
 
