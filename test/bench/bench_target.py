@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from functools import cache
 
 
@@ -26,6 +29,33 @@ class Thing:
     def source(self, size: int) -> bytes:
         """Gives `size` bytes, which were made the first time that they were asked for."""
         return _block(size)
+
+    def loop(self) -> None:
+        """Python code without end."""
+        while True:
+            pass
+
+    def sleep(self) -> None:
+        """A sleep."""
+        time.sleep(60)
+
+    def wait(self) -> None:
+        """For another thread, which never comes."""
+        threading.Event().wait(60)
+
+    def read(self) -> None:
+        """From a socket that nobody writes to."""
+        one, _other = socket.socketpair()
+        one.recv(1)
+
+    def multiply(self, seconds: float = 60.0) -> None:
+        """Matrices, each product some tens of milliseconds in which no Python runs."""
+        import torch
+
+        matrix = torch.ones(1024, 1024)
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            matrix @ matrix
 
 
 @cache

@@ -62,7 +62,7 @@ def serve_calls() -> None:
 
 
 def serve_bytes() -> None:
-    """`u` and a size: that many bytes come, then one is answered. `d` and a size: that many bytes go."""
+    """`u` and a size: that many bytes come, then one is answered; `U`: into memory that is new each time. `d` and a size: they go."""
     wire = socket.socket(fileno=WIRE)
     buffer = memoryview(bytearray(BUFFER_BYTES))
     while True:
@@ -70,10 +70,14 @@ def serve_bytes() -> None:
         if len(order) < ORDER.size:
             return
         direction, left = ORDER.unpack(order)
+        if direction == b"U":
+            kept = memoryview(bytearray(left))
+            while left:
+                left -= wire.recv_into(kept[-left:])
         while left:
             piece = buffer[: min(left, BUFFER_BYTES)]
             left -= wire.recv_into(piece) if direction == b"u" else wire.send(piece)
-        if direction == b"u":
+        if direction != b"d":
             wire.send(b".")
 
 

@@ -66,7 +66,7 @@ export class Samples {
 export async function interleave(
   cells: readonly Cell[],
   rounds: number,
-  { signal, onRound }: { signal?: AbortSignal; onRound?: (round: number) => void } = {},
+  { signal, onRound }: { signal?: AbortSignal; onRound?: (round: number) => void | Promise<void> } = {},
 ): Promise<Samples> {
   const samples = new Samples();
   for (let round = 0; round < rounds; round++) {
@@ -75,7 +75,7 @@ export async function interleave(
       signal?.throwIfAborted();
       samples.add(cell.name, await cell.round());
     }
-    onRound?.(round + 1);
+    await onRound?.(round + 1);
   }
   return samples;
 }

@@ -22,8 +22,11 @@ export interface Peer {
 
 export interface OurPeer extends Peer {
   readonly worker: Worker;
+  readonly thing: PyRef;
   up(bytes: Uint8Array): Promise<unknown>;
-  down(size: number): Promise<unknown>;
+  /** The memory is given back. */
+  down(size: number): Promise<void>;
+  downKept(size: number): Promise<unknown>;
 }
 
 export const FOLDER = inRoot("test/bench");
@@ -49,12 +52,14 @@ export async function ourPeer(python: string): Promise<OurPeer> {
   return {
     name: "flambeau",
     worker,
+    thing,
     attribute: async () => await thing.value,
     call: async () => await thing.add(1, 2),
     kwargs: async () => await thing.add(1, { b: 2 }),
     object: async () => await thing.make(),
     up: async (bytes) => await thing.sink(bytes),
-    down: async (size) => await thing.source(size),
+    down: async (size) => py.recycle((await thing.source(size)) as unknown as Uint8Array),
+    downKept: async (size) => await thing.source(size),
     close: () => worker.stop(),
   };
 }
@@ -111,19 +116,24 @@ export async function floorPeer(python: string): Promise<Peer> {
 export interface RawPeer {
   up(bytes: Uint8Array): Promise<void>;
   down(size: number): Promise<void>;
+  /** The same into memory that is new each time. */
+  upKept(bytes: Uint8Array): Promise<void>;
+  downKept(size: number): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Bytes over the same kind of socket, with nobody keeping them on either side. */
+/** Bytes over the same kind of socket, with nobody keeping them on either side unless asked to. */
 export async function rawPeer(python: string): Promise<RawPeer> {
   const { wire, close } = startFloor(python, "bytes");
   let left = 0;
   let done = (): void => {};
+  let kept: Uint8Array | undefined;
   wire.on("data", (data: Buffer) => {
+    kept?.set(data, kept.length - left);
     left -= data.length;
     if (left === 0) done();
   });
-  const ordered = (direction: "u" | "d", size: number, expected: number, bytes?: Uint8Array): Promise<void> =>
+  const ordered = (direction: "u" | "U" | "d", size: number, expected: number, bytes?: Uint8Array): Promise<void> =>
     new Promise((resolve) => {
       left = expected;
       done = resolve;
@@ -136,6 +146,12 @@ export async function rawPeer(python: string): Promise<RawPeer> {
   return {
     up: (bytes) => ordered("u", bytes.length, 1, bytes),
     down: (size) => ordered("d", size, size),
+    upKept: (bytes) => ordered("U", bytes.length, 1, bytes),
+    downKept: async (size) => {
+      kept = new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
+      await ordered("d", size, size);
+      kept = undefined;
+    },
     close,
   };
 }
