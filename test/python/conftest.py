@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from worker_host import Worker
 
@@ -19,3 +21,20 @@ def worker():
     with Worker() as started:
         started.hello()
         yield started
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A store that holds a compiled package, and the report of the process that built it. Some twenty seconds of a compiler, once."""
+    from optimize_packages import build_in
+
+    directory = tmp_path_factory.mktemp("built") / "store"
+    return directory, build_in(directory)
+
+
+@pytest.fixture
+def store(built, tmp_path):
+    """A copy of that store."""
+    shutil.copytree(built[0], tmp_path / "store")
+    (tmp_path / "store").chmod(0o700)
+    return tmp_path / "store"

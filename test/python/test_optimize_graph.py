@@ -20,26 +20,8 @@ import pytest
 import torch
 from flambeau.optimize.graph import build
 from flambeau.optimize.graph.build import BuildError
-from flambeau.optimize.graph.package import refusal
-from flambeau.optimize.limits import LIMITS
-from flambeau.optimize.registry import Registry
 from optimize_nets import Bending, Net, image
-
-WHY_NOT = refusal() or (None if shutil.which(os.environ.get("CXX", "g++")) else "there is no C++ compiler on this machine")
-needs_compiler = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
-CALLS = 20
-
-
-class Hidden:
-    """A clock that is no part of the module's state: packages see changes of that."""
-
-    __slots__ = ("now_s",)
-
-    def __init__(self):
-        self.now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
+from optimize_packages import CALLS, near, needs_compiler, optimized, why
 
 
 @pytest.fixture(autouse=True)
@@ -48,50 +30,9 @@ def _no_grad():
         yield
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """A store that holds a package for calls of `image()` on `seeded()`, and the report of the process that built it."""
-    directory = tmp_path_factory.mktemp("built") / "store"
-    net, made = optimized(directory, builds="now")
-    with torch.no_grad():
-        for seed in range(CALLS):
-            net(image(seed))
-    return directory, made.report(net)
-
-
-@pytest.fixture
-def store(built, tmp_path):
-    """A copy of that store."""
-    shutil.copytree(built[0], tmp_path / "store")
-    (tmp_path / "store").chmod(0o700)
-    return tmp_path / "store"
-
-
-def seeded(clock: Hidden | None = None) -> Net:
-    torch.manual_seed(0)
-    return Net(clock or Hidden()).eval()
-
-
-def optimized(directory: Path, *candidates: Any, builds: Any = "never", **limits: Any) -> tuple[Net, Registry]:
-    clock = Hidden()
-    net = seeded(clock)
-    made = Registry(table={"cpu": candidates}, limits=replace(LIMITS, **limits), clock=clock, store=directory, builds=builds)
-    return made.optimize(net), made
-
-
-def near(net: Net, seed: int) -> bool:
-    got = net(image(seed))
-    expected = Net.forward(net, image(seed))
-    return bool((got - expected).norm() <= 1e-5 * expected.norm()) and got.stride() == expected.stride()
-
-
-def why(made: Registry, net: Net) -> str:
-    return " | ".join(f"{skip.what}: {skip.why}" for skip in made.report(net).skipped)
-
-
 @needs_compiler
 def test_a_package_is_built_compared_raced_and_reported(built):
-    _, report = built
+    report = built[1]
     assert (report.state, report.applied) == ("done", ("graph",)), report
     assert report.speed_up > 2
     assert report.relative_error < 1e-5
@@ -113,7 +54,7 @@ def test_a_really_fresh_process_does_too_and_imports_no_compiler(store):
     code = f"""
 import sys, torch
 from optimize_nets import image
-from test_optimize_graph import optimized
+from optimize_packages import optimized
 net, made = optimized({str(store)!r})
 with torch.no_grad():
     net(image())
@@ -300,7 +241,8 @@ def told(*args, **kwargs):
     print(child.pid, flush=True)
     return child
 build.subprocess.Popen = told
-from test_optimize_graph import image, optimized
+from optimize_nets import image
+from optimize_packages import optimized
 from pathlib import Path
 net, _ = optimized(Path({str(tmp_path / "store")!r}), builds="now", build_at_call=1)
 with torch.no_grad():

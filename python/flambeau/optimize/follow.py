@@ -50,14 +50,16 @@ class Follower:
         key = found.key if isinstance(found, Refused) else found
         kind = None if key is None else self.kind(key)
         if kind is None:
-            session.count_eager(found.why if isinstance(found, Refused) else "it is one of too many kinds of calls")
+            session.count_eager(found.why if isinstance(found, Refused) and key is None else "there are too many kinds of calls to follow")
             return target.shell.eager(*args, **kwargs)
         if isinstance(target.phase, Eager) and not kind.was_searched and not is_inner:
             return target.run_observed(args, kwargs)
         kind.num_calls += 1
         if not is_inner:
+            before_s = session.clock()
             with target.reporting():
                 self._look(kind, args, kwargs)
+            session.spent_s += session.clock() - before_s
             if kind.challenges and not kind.challenges[0].is_busy:
                 return self._run_challenged(kind, kind.challenges[0], args, kwargs)
         if not self._is_fast(kind):
@@ -72,9 +74,12 @@ class Follower:
 
     def _run_fast(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         target = self._target
-        if not self._is_fast(kind):
-            return self._run_eager(kind, args, kwargs)
-        return target.guard.restride(kind.key, self._fast(kind, args, kwargs))
+        output = self._by_package(kind, args, kwargs)
+        if output is DECLINED:
+            if not kind.uses_layers:
+                return self._run_eager(kind, args, kwargs)
+            output = target.run_layers(args, kwargs)
+        return target.guard.restride(kind.key, output)
 
     def _run_eager(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = self._target.shell.eager(*args, **kwargs)
@@ -90,21 +95,19 @@ class Follower:
                 kind.package = "none"
                 self.offers.note(Skipped(GRAPH, str(error)))
 
-    def _fast(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """By the package, where there is one that takes the call, else by the layers with or without their kernels."""
-        target = self._target
-        whole = target.layers.wholes.get(kind.key)
-        if whole is not None:
-            try:
-                output = whole(args, kwargs)
-            except Exception as error:  # The module itself may well take this call.
-                output = DECLINED
-                self._drop_package(kind, f"{type(error).__name__}: {error}")
-            if output is not DECLINED:
-                return output
-            if isinstance(whole, Package) and whole.has_changed:
-                self.offers.declined(kind)
-        return target.run_layers(args, kwargs) if kind.uses_layers else target.shell.eager(*args, **kwargs)
+    def _by_package(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """DECLINED if there is none for this kind, or it does not take the call."""
+        whole = self._target.layers.wholes.get(kind.key)
+        if whole is None:
+            return DECLINED
+        try:
+            output = whole(args, kwargs)
+        except Exception as error:  # The module itself may well take this call.
+            self._drop_package(kind, f"{type(error).__name__}: {error}")
+            return DECLINED
+        if output is DECLINED and isinstance(whole, Package) and whole.has_changed:
+            self.offers.declined(kind)
+        return output
 
     # Trying.
 
@@ -114,9 +117,11 @@ class Follower:
             return
         target, phase = self._target, self._target.phase
         stack = [name for name, _ in phase.outcome.applied if name != GRAPH] if isinstance(phase, Fast) else []
-        if stack and not kind.was_searched and kind.num_calls >= self._session.limits.try_kind_at_call:
-            kind.was_searched = True
-            kind.challenges.append(Challenge(" + ".join(stack), target.run_layers, lambda _: self._accept_layers(kind)))
+        if stack and not kind.was_searched:
+            is_kept = kind.num_calls == 1 and self.offers.has_kept(kind, stack)
+            if is_kept or kind.num_calls >= self._session.limits.try_kind_at_call:
+                kind.was_searched = True
+                kind.challenges.append(Challenge(" + ".join(stack), target.run_layers, lambda won: self._accept_layers(kind, won), is_kept))
         offered = self.offers.look(kind, args, kwargs)
         if offered is not None:
             applied, is_trusted = offered
@@ -203,9 +208,10 @@ class Follower:
         else:
             self.offers.note(skipped)
 
-    def _accept_layers(self, kind: Kind) -> None:
+    def _accept_layers(self, kind: Kind, won: Challenge) -> None:
         kind.uses_layers = True
-        self.offers.keep(kind)
+        if not won.is_trusted:
+            self.offers.keep(kind)
 
     def _accept_graph(self, kind: Kind, applied: AppliedGraph, won: Challenge) -> None:
         target, phase = self._target, self._target.phase
@@ -236,7 +242,7 @@ class Follower:
         output = target.shell.eager(*args, **kwargs)
         with target.reporting():
             with target.quiet():
-                found = difference(list(tree.leaves(output, "output")), self._fast(kind, args, kwargs))
+                found = difference(list(tree.leaves(output, "output")), self._run_fast(kind, args, kwargs))
             why = found.refusal(self._allowed(output))
             if why is not None and isinstance(target.phase, Fast):
                 names = dict.fromkeys(name for name, _ in target.phase.outcome.applied)

@@ -71,9 +71,14 @@ class Guard:
         if type(output) is Tensor and len(expected) == 1 and output.stride() == expected[0]:
             return output
         for tensor, strides in zip(_tensors(output), expected, strict=False):
-            if tensor.stride() != strides and tensor.dim() == len(strides):
+            if tensor.stride() != strides and tensor.dim() == len(strides) and _is_dense(tensor, strides):
                 tensor.data = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
         return output
+
+
+def _is_dense(tensor: Tensor, strides: Sequence[int]) -> bool:
+    """True if these strides place every element of the tensor in a place of its own: a changed module may return another shape."""
+    return tensor.numel() == 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, strides, strict=True))
 
 
 @dataclass(frozen=True)

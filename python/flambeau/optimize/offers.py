@@ -92,6 +92,11 @@ class Offers:
         self._keeper.drop(kind.key, device)
         return None
 
+    def has_kept(self, kind: Kind, stack: Sequence[str]) -> bool:
+        """True if an earlier process found the same layers' kernels faster for this kind."""
+        plan = self._keeper.plan(kind.key, self._device())
+        return plan is not None and [name for name, _ in plan.applied if name != GRAPH] == list(stack)
+
     def keep(self, kind: Kind) -> None:
         """For the next process: what runs for calls of this kind now."""
         phase = self._target.phase
