@@ -219,7 +219,7 @@ class Follower:
         if isinstance(phase, Fast):
             others = [(name, one) for name, one in phase.outcome.applied if not (isinstance(one, AppliedGraph) and one.key == kind.key)]
             speed_up = (phase.outcome.speed_up or 1.0) * (1.0 if won.is_trusted else won.result.speed_up)
-            phase.outcome = replace(phase.outcome, applied=(*others, (GRAPH, applied)), speed_up=speed_up, difference=won.difference)
+            target.phase = Fast(replace(phase.outcome, applied=(*others, (GRAPH, applied)), speed_up=speed_up, difference=won.difference))
         elif isinstance(phase, Eager):
             target.phase = Fast(
                 Outcome(

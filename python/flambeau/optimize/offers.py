@@ -4,6 +4,7 @@ Knows no calls under way.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -191,14 +192,17 @@ class Offers:
             return False
         call = record(target.parameters, args, kwargs, target.owner.training)
 
+        offers = weakref.ref(self)
+
         def done(why: str | None) -> None:
             kind.package = "built" if why is None else "none"
-            if why is not None:
-                self.note(Skipped(GRAPH, why))
+            waiting = offers()
+            if why is not None and waiting is not None:
+                waiting.note(Skipped(GRAPH, why))
 
         self._num_builds += 1
         kind.package = "building"
-        job = Job(target.owner, target.parameters, call, name, session.store, torch.get_num_threads(), done)
+        job = Job(weakref.ref(target.owner), target.parameters, call, name, session.store, torch.get_num_threads(), done)
         session.builder.order(job)
         return _is_built(kind)
 

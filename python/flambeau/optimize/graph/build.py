@@ -37,9 +37,9 @@ _CHILD: Final = "flambeau.optimize.graph.child"
 
 @dataclass(frozen=True)
 class Job:
-    """One package to build. `done` is told why it failed, or None; in the builder's thread."""
+    """One package to build. `done` is told why it failed, or None; in the builder's thread. A job keeps no module alive."""
 
-    owner: nn.Module
+    owner: Callable[[], nn.Module | None]
     parameters: Parameters
     call: Call
     name: Mapping[str, Any]
@@ -96,8 +96,7 @@ class Builder:
             job.done(None)
 
     def _build(self, job: Job) -> None:
-        weights = sum(w.numel() * w.element_size() for w in (*job.owner.parameters(), *job.owner.buffers()))
-        self._check(job, weights)
+        self._check(job)
         job.store.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = job.store.directory / f".unfinished-{secrets.token_hex(8)}"
         directory.mkdir(mode=0o700)
@@ -111,11 +110,13 @@ class Builder:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def _check(self, job: Job, weights: int) -> None:
+    def _check(self, job: Job) -> None:
+        owner = _present(job)
+        weights = sum(w.numel() * w.element_size() for w in (*owner.parameters(), *owner.buffers()))
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
             raise BuildError(f"there is no C++ compiler: {compiler} was not found; with g++ installed a package could be built")
-        own = next((type(part) for part in job.owner.modules() if type(part).__module__ == "__main__"), None)
+        own = next((type(part) for part in owner.modules() if type(part).__module__ == "__main__"), None)
         if own is not None:
             raise BuildError(f"{own.__name__} is defined in the program's main script; in a module of its own it could be built")
         limits, free = self._limits, free_bytes(torch.device("cpu"))
@@ -184,12 +185,21 @@ def _sent(job: Job, directory: Path) -> Iterator[IO[bytes]]:
     memory: Any = getattr(os, "memfd_create", None)
     with open(memory("flambeau-module"), "w+b") if memory else tempfile.TemporaryFile(dir=directory) as file:
         try:
-            torch.save((job.owner, job.parameters, tuple(job.call.args), dict(job.call.kwargs)), file)
+            torch.save((_present(job), job.parameters, tuple(job.call.args), dict(job.call.kwargs)), file)
+        except BuildError:
+            raise
         except Exception as error:
             raise BuildError(f"the module cannot be sent to the compiler's process: {type(error).__name__}: {error}") from error
         file.flush()
         file.seek(0)
         yield file
+
+
+def _present(job: Job) -> nn.Module:
+    owner = job.owner()
+    if owner is None:
+        raise BuildError("the module is gone")
+    return owner
 
 
 def _environment(directory: Path) -> dict[str, str]:
