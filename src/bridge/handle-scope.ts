@@ -61,19 +61,34 @@ class HandleScope {
   }
 }
 
-export class HandleScopes {
-  readonly #storage = new AsyncLocalStorage<HandleScope>();
+/** Where a flow is, on one channel. */
+interface Place {
+  readonly of: HandleScopes;
+  readonly scope: HandleScope;
+  /** Around it, on this channel and on others. */
+  readonly outer: Place | undefined;
+}
 
+/** One for all channels, as each costs every promise of the process from then on. */
+const places = new AsyncLocalStorage<Place>();
+
+export class HandleScopes {
   /** The scope that the flow is in, if any, is told what comes of the call. */
   watch(call: PyCall): void {
-    this.#storage.getStore()?.watch(call);
+    this.#current?.watch(call);
+  }
+
+  get #current(): HandleScope | undefined {
+    let at = places.getStore();
+    while (at !== undefined && at.of !== this) at = at.outer;
+    return at?.scope;
   }
 
   async run<R>(handles: Handles, body: () => Promise<R>): Promise<R> {
-    const scope = new HandleScope(handles, this.#storage.getStore());
+    const scope = new HandleScope(handles, this.#current);
     let result: R | undefined;
     try {
-      result = await this.#storage.run(scope, body);
+      result = await places.run({ of: this, scope, outer: places.getStore() }, body);
       return result;
     } finally {
       scope.end(result);
