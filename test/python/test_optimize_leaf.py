@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -15,8 +16,9 @@ from flambeau.optimize.guard import parameters_of
 from flambeau.optimize.int8 import Group, Int8Conv, Int8Linear, Packed, Steps, int8_refusal, quantize, quantize_weight
 from flambeau.optimize.int8_plan import Int8Layers, Share, within
 from flambeau.optimize.layers import Layers
-from flambeau.optimize.limits import Tolerance
+from flambeau.optimize.limits import LIMITS, Tolerance
 from flambeau.optimize.ranges import Seen
+from flambeau.optimize.registry import Registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimize_nets import GENEROUS, registry
@@ -229,6 +231,20 @@ def test_what_was_kept_gives_the_same_in_another_process_and_is_refused_by_anoth
     for broken in (Kept(), *(Kept({"layers": other}) for other in layers_of_others)):
         with pytest.raises(ValueError, match="measure again"):
             Int8Layers().recall(other, CPU, broken)
+
+
+def test_a_fresh_process_has_it_from_the_store_without_measuring(every_layer_gains, tmp_path):
+    x, outputs, messages = torch.randn(2, 4, 16, 16), [], []
+    for _ in range(2):
+        module = mixer()
+        made = Registry(table={"cpu": (Int8Layers(),)}, limits=replace(LIMITS, **GENEROUS), store=tmp_path)
+        made.set_listener(lambda notice: messages.append(notice.message))
+        made.optimize(module)
+        module(x)
+        outputs.append(module(x))
+        assert made.report(module).applied == ("int8",), made.report(module)
+    assert messages.count("trying int8") == 1
+    assert torch.equal(*outputs)
 
 
 def test_without_time_for_it_the_reason_says_how_much_it_takes():

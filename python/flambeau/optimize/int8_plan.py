@@ -10,7 +10,7 @@ import statistics
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -35,6 +35,8 @@ _MOST_TRIES = 5
 _AIM = 0.92
 # Layers measured alone at the module's output, the most harmful first, take this share of what is left.
 _ALONE_SHARE = 0.25
+# Of what all gave together, layers that did not run alone have at least this share.
+_LEAST_UNKNOWN = 0.05
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class _Choosing:
     def __init__(self, layers: Layers, device: torch.device, trial: Trial) -> None:
         self._layers = layers
         self._trial = trial
+        # Squared errors at the module's output of layers that ran alone.
+        self._alone: dict[nn.Module, float] = {}
         group = Group()
         self._probes = {
             layer: Probe(layer, kernel(layer, group=group), trial.clock)
@@ -160,7 +164,7 @@ class _Choosing:
                 return chosen
             if self._trial.left_s() < self._trial.call_s * len(self._trial.calls):
                 break
-            shares = self._measured_alone(_scaled(shares, chosen, found.relative_error**2))
+            shares = self._measured_alone(self._scaled(shares, chosen, found.relative_error**2))
             chosen = within(shares, (allowed * _AIM) ** 2)
             if not chosen:
                 break
@@ -182,13 +186,24 @@ class _Choosing:
                     shares.append(Share(layer, probe.reading.error**2, saved_s))
         return shares
 
+    def _scaled(self, shares: Sequence[Share], chosen: Collection[nn.Module], measured: float) -> list[Share]:
+        """Harms such that those of the chosen sum to what was measured of them together; those measured alone stay."""
+        together = set(chosen)
+        known, unknown = (
+            sum(share.harm for share in shares if share.layer in together and (share.layer in self._alone) is is_known)
+            for is_known in (True, False)
+        )
+        factor = max(measured - known, _LEAST_UNKNOWN * measured) / max(1e-30, unknown)
+        return [share if share.layer in self._alone else replace(share, harm=share.harm * factor) for share in shares]
+
     def _measured_alone(self, shares: list[Share]) -> list[Share]:
-        """Layers run alone, the most harmful first, as many as there is time for."""
-        call_s = self._trial.call_s
-        num_alone = int(_ALONE_SHARE * self._trial.left_s() / call_s)
-        by_harm = sorted(shares, key=lambda share: share.harm, reverse=True)
-        alone = [Share(share.layer, self._try([share.layer], most=1).relative_error ** 2, share.saved_s) for share in by_harm[:num_alone]]
-        return alone + by_harm[num_alone:]
+        """The first time: with the most harmful layers run alone, as many as there is time for."""
+        if self._alone:
+            return shares
+        num_alone = int(_ALONE_SHARE * self._trial.left_s() / self._trial.call_s)
+        for share in sorted(shares, key=lambda share: share.harm, reverse=True)[:num_alone]:
+            self._alone[share.layer] = self._try([share.layer], most=1).relative_error ** 2
+        return [replace(share, harm=self._alone.get(share.layer, share.harm)) for share in shares]
 
     def _try(self, chosen: Collection[nn.Module], most: int | None = None) -> Difference:
         self._install(chosen)
@@ -198,15 +213,9 @@ class _Choosing:
         return found
 
     def _install(self, chosen: Collection[nn.Module]) -> None:
+        known = set(chosen)
         for layer, probe in self._probes.items():
-            self._layers.set_kernel_(layer, probe.kernel if layer in chosen else None)
-
-
-def _scaled(shares: Sequence[Share], chosen: Collection[nn.Module], measured: float) -> list[Share]:
-    """Harms such that those of the chosen sum to what was measured of them together."""
-    known = set(chosen)
-    factor = measured / max(1e-30, sum(share.harm for share in shares if share.layer in known))
-    return [Share(share.layer, share.harm * factor, share.saved_s) for share in shares]
+            self._layers.set_kernel_(layer, probe.kernel if layer in known else None)
 
 
 def _signature(layer: nn.Module, probe: Probe) -> object:
