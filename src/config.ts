@@ -10,6 +10,7 @@ export const limits = {
   // bridge: the wire
   maxFrameBytes: 64 * 1024 * 1024,
   chunkBytes: 512 * 1024,
+  joinedBytes: 64 * 1024,
   inlineBytes: 16 * 1024,
   maxAttachmentBytes: 4 * 1024 ** 3,
   blockBytes: 1024 * 1024,
@@ -26,7 +27,7 @@ export const limits = {
   leftBytes: 64 * 1024 * 1024,
   callbackErrorsKept: 64,
   callSiteFrames: 16,
-  callSitesPerSecond: 1_000,
+  callSitesPerSecond: 250,
   // workers: processes
   stderrTailLines: 40,
   logLineBytes: 64 * 1024,

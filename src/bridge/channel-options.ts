@@ -8,6 +8,7 @@ import type { Recipe, Step } from "./values.ts";
 export interface ChannelLimits {
   readonly maxFrameBytes: number;
   readonly chunkBytes: number;
+  readonly joinedBytes: number;
   readonly inlineBytes: number;
   readonly maxAttachmentBytes: number;
   readonly blockBytes: number;
