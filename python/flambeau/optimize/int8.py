@@ -213,7 +213,9 @@ def pairs_saturate() -> bool:
     """Whether this processor's 8-bit products saturate in pairs: asked of a layer whose result shows it, so that settings count too."""
     layer = nn.Linear(64, 64, bias=False)
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        # torch announces the end of quantize_per_tensor at its first use; int8_refusal says so when it has come.
         warnings.simplefilter("ignore")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
         codes = torch.full((64, 64), _WEIGHT_MAX, dtype=torch.int8)
         kernel = Int8Linear(layer)
         kernel._prepared = Packed(kernel._reorder(codes, torch.ones(64), (64, 64)), torch.ones(64), torch.zeros(64, dtype=torch.int32))
@@ -227,5 +229,5 @@ def int8_refusal() -> str | None:
     names = ("qlinear_prepack", "qlinear_pointwise", "qconv_prepack", "qconv_pointwise")
     missing = [name for name in names if not hasattr(onednn, name)]
     if missing:
-        return f"this build of torch has no onednn::{missing[0]}; the CPU wheels for x86, 2.4 and later, have it"
-    return None if hasattr(torch, "quantize_per_tensor") else "this version of torch has no quantize_per_tensor; 2.4 to 2.13 have it"
+        return f"this build of torch has no onednn::{missing[0]}; the CPU wheels of torch 2.13 for x86 have it"
+    return None if hasattr(torch, "quantize_per_tensor") else "this version of torch has no quantize_per_tensor; 2.13 has it"
