@@ -110,12 +110,14 @@ def _tensor(tensor: Any, dtype: str | None) -> Array:
     import torch
 
     name = _tensor_dtype(tensor)
-    if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.is_quantized:
-        kind = "meta" if tensor.device.type == "meta" else "quantized" if tensor.is_quantized else str(tensor.layout)
-        way = {"meta": "it has no data yet, load or initialise it", "quantized": "call .dequantize() first"}.get(
-            kind, "call .to_dense() first"
-        )
-        raise NotSendable(f"a {kind} tensor holds no plain numbers: {way}")
+    for kind, holds, way in (
+        ("nested", tensor.is_nested, "call .to_padded_tensor(0.0) first"),
+        ("meta", tensor.device.type == "meta", "it has no data yet, load or initialise it"),
+        ("quantized", tensor.is_quantized, "call .dequantize() first"),
+        (str(tensor.layout), tensor.layout != torch.strided, "call .to_dense() first"),
+    ):
+        if holds:
+            raise NotSendable(f"a {kind} tensor holds no plain numbers: {way}")
     _check(tensor, name, dtype)
     dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     return Array(name, list(dense.shape), _own_bytes(dense.numpy(), shared=dense.data_ptr() == tensor.data_ptr()))
@@ -124,6 +126,8 @@ def _tensor(tensor: Any, dtype: str | None) -> Array:
 def _ndarray(value: Any, dtype: str | None) -> Array:
     import numpy
 
+    if isinstance(value, loaded("numpy.ma", "MaskedArray")):
+        raise NotSendable("a masked array would lose its mask: call .filled(value) first, or take its .data and its .mask")
     _check(value, value.dtype.name, dtype)
     dense = numpy.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<")).reshape(value.shape)
     return Array(value.dtype.name, list(value.shape), _own_bytes(dense, shared=numpy.may_share_memory(dense, value)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import array
+import collections
 import dataclasses
 import datetime
 import enum
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, KeysView, Mapping, ValuesView
 from typing import Any
 
 from flambeau.arrays import bytes_of, is_buffer, is_ndarray, is_tensor, loaded, to_wire, widened
@@ -16,6 +17,7 @@ from flambeau.placeholders import Blob, Members, NotSendable, Pairs
 from flambeau.protocol import INLINE_BYTES, MAX_DEPTH, MAX_ITEMS
 
 SCALARS = frozenset({type(None), bool, int, float, str})
+SEQUENCES = (list, tuple, set, frozenset, range, collections.deque, KeysView, ValuesView, ItemsView)
 DATES = (datetime.datetime, datetime.date, datetime.time, datetime.timedelta)
 # Types that are told as text, by where they live; looked up only in modules that are loaded.
 TEXTUAL = (
@@ -54,7 +56,7 @@ class _Copy:
         raise _refusal(path, kind, "which cannot be copied as plain data")
 
     def _container(self, value: Any, path: str) -> object:
-        if isinstance(value, (list, tuple, set, frozenset)) or type(value).__name__ == "deque":
+        if isinstance(value, SEQUENCES):
             return self._inside(value, path, self._sequence)
         if isinstance(value, Mapping):
             return self._inside(value, path, self._mapping)
@@ -78,8 +80,8 @@ class _Copy:
             raise NotSendable(f"{shown(path)} has more than {MAX_ITEMS} items in all; send numbers as an array ($array), or a part of it")
 
     def _sequence(self, value: Any, path: str) -> object:
+        self._count(len(value), path)  # before there is a list of them: ranges are as long as they like
         items = list(value)
-        self._count(len(items), path)
         # Most long lists hold scalars only, and are then told without looking at each.
         if not SCALARS.issuperset(map(type, items)):
             items = [self.copy(item, f"{path}[{index}]") for index, item in enumerate(items)]
@@ -110,7 +112,7 @@ class _Copy:
         return complex(value) if isinstance(value, complex) else NotImplemented
 
     def _array(self, value: Any, path: str) -> object:
-        if value.ndim == 0:
+        if not (is_tensor(value) and value.is_nested) and value.ndim == 0:
             return self._item(value, path)
         if is_ndarray(value) and value.dtype.kind in "UMm":
             return self.copy((_exact_times(value) if value.dtype.kind in "Mm" else value).tolist(), path)

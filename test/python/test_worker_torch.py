@@ -75,6 +75,7 @@ def test_a_tensor_comes_as_an_array_of_its_own_element_type(worker):
         ("quantize_per_tensor(__import__('torch').ones(2), 0.1, 0, __import__('torch').quint8)", None, ("quantized", ".dequantize()")),
         ("ones(2)", "int64", ("float32", "int64", ".to(torch.int64)")),
         ("ones(2, device='meta')", None, ("meta",)),
+        ("nested.nested_tensor([__import__('torch').ones(1)])", None, ("nested", ".to_padded_tensor(0.0)")),
         ("eye(2).to_sparse()", None, ("sparse", ".to_dense()")),
         ("zeros(2, dtype=__import__('torch').complex64)", None, ("complex64", "view_as_real")),
     ],

@@ -57,6 +57,9 @@ def numbers(array):
         ("__import__('numpy').timedelta64(1_500_000_000, 'ns')", 1.5),
         ("__import__('numpy').array(['2026-11-23'], 'datetime64[ns]')", ["2026-11-23T00:00:00.000000000"]),
         ("__import__('numpy').datetime64('NaT')", None),
+        ("range(2, 8, 3)", [2, 5]),
+        ("{'a': 1, 'b': 2}.items()", [("a", 1), ("b", 2)]),
+        ("{'a': 1}.keys()", ["a"]),
         ("{'__proto__': 1, 'constructor': 2}", {"__proto__": 1, "constructor": 2}),
     ],
 )
@@ -102,6 +105,8 @@ def test_strided_fortran_and_big_endian_arrays_arrive_in_c_order(worker):
         ("[[__import__('numpy').array([None])]]", "$[0][0]"),
         ("[__import__('numpy').zeros(1, 'complex64')]", "$[0]"),
         ("[__import__('numpy').zeros(1, 'i4,f4')]", "$[0]"),
+        ("[__import__('numpy').ma.array([1, 2], mask=[0, 1])]", "$[0]"),
+        ("{'all': range(10**9)}", "$.all"),
     ],
 )
 def test_what_cannot_be_copied_is_named_by_its_path(worker, source, path):
