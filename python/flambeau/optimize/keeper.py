@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,11 +24,17 @@ class Keeper:
         self._quality = quality
         self._store = store
         self._why_not: str | None = None
+        self._is_one_module = False
+        self._module: Mapping[str, str] | None = None
 
-    @property
-    def store(self) -> Store | None:
-        """None where nothing is kept."""
-        return self._store
+    @contextmanager
+    def one_module(self) -> Iterator[None]:
+        """The module does not change inside a `with`: its weights are read once."""
+        self._is_one_module = True
+        try:
+            yield
+        finally:
+            self._is_one_module, self._module = False, None
 
     def plan(self, key: Key, device: torch.device) -> KeptPlan | None:
         """What an earlier process measured for calls of this kind."""
@@ -62,10 +69,11 @@ class Keeper:
         if self._store is None:
             return None
         try:
-            module = identity.module_identity(self._owner)
+            module = self._module or identity.module_identity(self._owner)
         except ValueError as error:
             self._why_not = str(error)
             return None
+        self._module = module if self._is_one_module else None
         machine = identity.machine(str(device), torch.get_num_threads())
         own = {"quality": self._quality, "optimizer": identity.source()} if what == "plan" else {"builder": identity.source("graph")}
         return {"what": what, "kind": identity.kind_identity(key), **own, **machine, **module}

@@ -51,7 +51,7 @@ class Limits:
     # A package is built for a kind that has been called so often, for at most so many kinds of a module; then this long at most.
     build_at_call: int = 3
     packages_per_module: int = 4
-    build_s: float = 1200.0
+    build_s: float = 3600.0
     # Memory and disk that a build may need, in sizes of the module's weights and beyond them; what must stay free meanwhile.
     build_memory_per_weight: float = 6.0
     build_memory_bytes: int = 2 * 1024**3

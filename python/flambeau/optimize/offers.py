@@ -58,6 +58,10 @@ class Offers:
 
     def recall(self, kind: Kind, call: Call, output: Any) -> Outcome | None:
         """Has again what an earlier process kept for this kind, if it gives here what eager gives; `output` is eager's own."""
+        with self._keeper.one_module():
+            return self._recall(kind, call, output)
+
+    def _recall(self, kind: Kind, call: Call, output: Any) -> Outcome | None:
         target = self._target
         device = target.device((call.args, call.kwargs))
         plan = self._keeper.plan(kind.key, device)
@@ -132,7 +136,8 @@ class Offers:
         if session.store is None or kind.fill is None or kind.num_calls < kind.package_at_call:
             return None
         if kind.package in ("unknown", "built"):
-            return self._load(kind, args, kwargs)
+            with self._keeper.one_module():
+                return self._load(kind, args, kwargs)
         is_due = kind.package == "absent" and session.builder is not None and kind.num_calls >= session.limits.build_at_call
         if is_due and self._order(kind, args, kwargs):
             return self._load(kind, args, kwargs)
