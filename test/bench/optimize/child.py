@@ -53,6 +53,7 @@ def measured(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     after = _memory()
     errors = [_difference(want, prepared.run(*inputs)) for inputs, want in zip(judged_by, expected, strict=True)]
     pairs = _pairs(module, prepared.run, judged_by[0], arguments.quick)
+    again = {} if prepared.again is None else prepared.again(Positional(CASES[arguments.module]()))
     return {
         "eager_s": statistics.median(pair["eager"] for pair in pairs),
         "seconds": statistics.median(pair["variant"] for pair in pairs),
@@ -68,6 +69,7 @@ def measured(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         "peak_mib": round((max(after["peak"], after["children"]) - before["now"]) / 2**20),
         "parameters": sum(p.numel() for p in case.module.parameters()),
         **prepared.notes,
+        **again,
     }
 
 

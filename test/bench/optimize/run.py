@@ -26,6 +26,8 @@ VARIANTS = (
     "onnxruntime",
     "flambeau-lossless",
     "flambeau-fast",
+    "flambeau-lossless-built",
+    "flambeau-balanced-built",
     "eager",
     "compile-best",
     "pt2e-int8",
