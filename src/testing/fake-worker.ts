@@ -50,8 +50,8 @@ export class FakeWorker {
   });
   /** Where an object came from, for the paths of calls. */
   readonly #origins = new WeakMap<object, string>();
-  /** Messages whose attachments are not whole yet, by attachment. */
-  readonly #arriving = new Map<number, { left: number; whole: () => void }>();
+  /** Attachments that are not whole yet, and who waits for each. */
+  readonly #arriving = new Map<number, () => void>();
   /** Calls that have not been answered, and how each is given up. */
   readonly #open = new Map<number, () => void>();
   readonly #callbacks = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
@@ -95,25 +95,23 @@ export class FakeWorker {
 
   #receive({ type, id }: Header, body: Uint8Array): void {
     const { value, expected } = this.#decoder.message(body);
-    const waiting = { left: expected.length, whole: () => this.#deliver(type, id, value) };
-    // Its place in the order is taken before its bytes are here.
-    if (expected.length === 0) return waiting.whole();
-    for (const attachment of expected) {
-      this.#arriving.set(attachment.id, waiting);
-      this.#transport.expect(attachment.id, attachment.bytes);
-    }
+    const whole = expected.map(
+      (attachment) => new Promise<void>((resolve) => void this.#arriving.set(attachment.id, resolve)),
+    );
+    for (const { id, bytes } of expected) this.#transport.expect(id, bytes);
+    this.#deliver(type, id, value, Promise.all(whole));
   }
 
   #arrived(id: number): void {
-    const waiting = this.#arriving.get(id);
+    this.#arriving.get(id)?.();
     this.#arriving.delete(id);
-    if (waiting !== undefined && --waiting.left === 0) waiting.whole();
   }
 
-  #deliver(type: FrameType, id: number, value: unknown): void {
+  /** @param whole resolves when the bytes that follow the message are here; its place in the order is taken before */
+  #deliver(type: FrameType, id: number, value: unknown, whole: Promise<unknown>): void {
     switch (type) {
       case FrameType.call:
-        return this.#accept(id, array(value));
+        return this.#accept(id, array(value), whole);
       case FrameType.release:
         return this.#inOrder(async () => {
           for (const pair of array(value)) this.#objects.release(integer(array(pair)[0]), integer(array(pair)[1]));
@@ -121,7 +119,7 @@ export class FakeWorker {
       case FrameType.cancel:
         return this.#open.get(id)?.();
       case FrameType.return:
-        return this.#returned(id, array(value));
+        return void whole.then(() => this.#returned(id, array(value)));
       case FrameType.ping:
         return this.#send(FrameType.pong, id, {
           running: null,
@@ -141,7 +139,7 @@ export class FakeWorker {
     else this.#tail = this.#tail.then(work);
   }
 
-  #accept(id: number, body: readonly unknown[]): void {
+  #accept(id: number, body: readonly unknown[], whole: Promise<unknown>): void {
     let giveUp = (): void => {};
     const cancelled = new Promise<never>((_resolve, reject) => {
       giveUp = () => reject(new FakePythonError("flambeau.CallCancelled", "the call was cancelled", "CANCELLED"));
@@ -150,7 +148,7 @@ export class FakeWorker {
     this.#open.set(id, giveUp);
     this.#inOrder(async () => {
       try {
-        const result = await Promise.race([cancelled, this.#run(id, body)]);
+        const result = await Promise.race([cancelled, whole.then(() => this.#run(id, body))]);
         this.#send(FrameType.result, id, result);
       } catch (thrown) {
         const failure = failureOf(thrown);

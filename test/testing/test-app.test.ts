@@ -256,6 +256,12 @@ describe("fakes through the proxies", () => {
     const bytes = new Uint8Array(1_000_000).map((_, at) => at);
     const back = (await app.lab.back.$call([bytes])) as unknown as Uint8Array;
     expect(Buffer.from(back).equals(bytes)).toBe(true);
+    const seen: unknown[] = [];
+    await using ordered = await testApp(Every, { modules: { lab: { ...lab, see: (one: unknown) => seen.push(one) } } });
+    const first = ordered.lab.see.$call([bytes]);
+    await ordered.lab.see("behind it");
+    expect(seen).toEqual([expect.any(Uint8Array), "behind it"]);
+    await first;
   });
 
   test("disposing runs teardown, and tells of a call that failed while nobody waited", async () => {
