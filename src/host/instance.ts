@@ -5,6 +5,7 @@ import { type App, type AppClass, appInternals, type Device, endpointsOf } from 
 import { type RequestFrame, runRequest } from "../app/context.ts";
 import type { AnyEndpoint } from "../app/endpoint.ts";
 import type { FileStore } from "../app/files.ts";
+import type { PythonSession } from "../bridge/python.ts";
 import type { PyExpr } from "../bridge/stub-types.ts";
 import { limits, type Settings } from "../config.ts";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
@@ -78,7 +79,7 @@ export class Instance {
           paths: options.file === undefined ? [] : [dirname(options.file)],
           threads: options.threads ?? null,
           session,
-          onLine: (source, line) => lineSink(sinks, setupSink).line(source, line),
+          onLine: (source, line) => lineSink(sinks, setupSink, session).line(source, line),
           onEvent: (tag, event) => deliver(event, sinks.get(tag) ?? setupSink, logger),
           onUnseen: (error) => logger.warn(`A call to Python that nobody awaited failed: ${error.message}`),
         },
@@ -189,8 +190,18 @@ function phases({ onTiming }: InstanceOptions): <R>(phase: string, body: () => P
   };
 }
 
-/** One run at a time per worker: lines that Python prints belong to the newest request, or to setup. */
-function lineSink(sinks: ReadonlyMap<number, InstanceSink>, otherwise: InstanceSink): InstanceSink {
+/**
+ * Lines that Python prints come beside the channel, without a word of whose they are. They belong to the request whose call runs, which
+ * is the oldest one that is open; where none is, to the newest request, or to setup.
+ */
+function lineSink(
+  sinks: ReadonlyMap<number, InstanceSink>,
+  otherwise: InstanceSink,
+  session: PythonSession,
+): InstanceSink {
+  const running = sinks.size > 1 ? session.channel.openCalls[0] : undefined;
+  const own = running === undefined ? undefined : sinks.get(running.tag);
+  if (own !== undefined) return own;
   return [...sinks.values()].at(-1) ?? otherwise;
 }
 

@@ -269,27 +269,3 @@ describe("an endpoint that calls another one in the process", () => {
     expect(await output(host.submit("/hasty", { gate: `${folder}/never` }))).toEqual({ why: "AbortError" });
   });
 });
-
-describe("an app that allows two requests at once", () => {
-  it("runs two, and lets the third wait; what Python tells of each is told of that one", async () => {
-    class Double extends Working {
-      static override readonly maxConcurrency = 2;
-      arrived = 0;
-      meet = endpoint("/", { input: Count, output: Count }, async ({ n }, { log }) => {
-        this.arrived++;
-        log(`here are ${this.arrived}`);
-        while (this.arrived < 2) await this.work.until("/");
-        await this.work.stage(`of ${n}`);
-        return { n };
-      });
-    }
-    const { host } = await hostWith(Double);
-    const all = await Promise.all([1, 2, 3].map((n) => collect(host.submit("/", { n }))));
-    for (const [index, events] of all.entries()) {
-      const n = index + 1;
-      expect(events.flatMap((event) => (event.type === "progress" ? [event.stage] : []))).toEqual([`of ${n}`]);
-      expect(events.at(-1)).toMatchObject({ type: "completed", output: { n } });
-    }
-    expect(all[2]?.some(isLog("here are 3"))).toBe(true);
-  });
-});

@@ -19,6 +19,10 @@ def until(path):
     while not os.path.exists(path):
         time.sleep(0.01)
 
+def says(text, seconds):
+    print(text)
+    time.sleep(seconds)
+
 def numbers(n):
     for i in range(n):
         flambeau.log(f"number {i}")
