@@ -18,7 +18,7 @@ from flambeau.frames import FrameReader, FrameWriter, WireClosed
 from flambeau.interrupts import Gate
 from flambeau.jobs import Running
 from flambeau.objects import Objects
-from flambeau.protocol import EVENT, ProtocolError
+from flambeau.protocol import EVENT, SWITCH_S, ProtocolError
 from flambeau.reading import WireInbox
 from flambeau.resolve import Resolver
 
@@ -46,6 +46,7 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         # The main thread alone: another one may be changing the very frames that would be read, without the lock (seen: SIGSEGV).
         faulthandler.register(signal.SIGUSR1, all_threads=False)
+    sys.setswitchinterval(SWITCH_S)
     serve(reader, wire)
 
 

@@ -29,6 +29,8 @@ NEXT_ITEMS = 64
 CENSUS_KINDS = 5
 PROGRESS_PER_SECOND = 50
 NUDGE_S = 0.05
+# How long Python code may go on while another thread waits: pings and cancels wait as long, a few times in turn. Python's own: 5 ms.
+SWITCH_S = 0.001
 COOPERATIVE_S = 1.0
 # Of reading.py: how long one thing, and how long many short ones, may keep the main thread from the wire before the I/O thread takes
 # over, and how long after the last of them that no longer looks.

@@ -57,7 +57,7 @@ export class Encoder {
   #attachments: Attachment[] = [];
   #refs: Recipe[] = [];
   #items = 0;
-  #trail: Trail;
+  readonly #trail: Trail;
 
   constructor(context: EncodeContext) {
     this.#context = context;
@@ -76,7 +76,7 @@ export class Encoder {
     this.#attachments = [];
     this.#refs = [];
     this.#items = 0;
-    this.#trail = new Trail(this.#context.limits.maxDepth, names);
+    this.#trail.begin(names);
     try {
       this.#writer.begin(HEADER_BYTES);
       this.#value(value);
@@ -111,9 +111,11 @@ export class Encoder {
   }
 
   #object(value: object): void {
+    if (Array.isArray(value)) return this.#sequence(value, value);
     const recipe = recipeOf(value);
     if (recipe !== undefined) return this.#recipe(recipe);
-    if (Array.isArray(value)) return this.#sequence(value, value);
+    // Every call has one: told before all the kinds that have to be asked for one by one.
+    if (Object.getPrototypeOf(value) === Object.prototype) return this.#fields(value);
     if (types.isUint8Array(value)) return this.#bytes(value);
     if (ArrayBuffer.isView(value)) return this.#array(value);
     if (types.isAnyArrayBuffer(value)) return this.#bytes(new Uint8Array(value));
@@ -125,13 +127,15 @@ export class Encoder {
     if (value instanceof PyDict) return this.#entries(value, value.entries);
     if (value instanceof PySlice) return this.#writer.extension(Ext.slice, () => this.#sequence(value, value.parts));
     if (value instanceof PyEllipsis) return this.#writer.extension(Ext.ellipsis, () => {});
-    if (isPlainObject(value) || Object.getPrototypeOf(value) === null) {
-      return this.#entries(
-        value,
-        Object.entries(value).filter((entry) => entry[1] !== undefined),
-      );
-    }
+    if (isPlainObject(value) || Object.getPrototypeOf(value) === null) return this.#fields(value);
     this.#handle(value);
+  }
+
+  #fields(value: object): void {
+    this.#entries(
+      value,
+      Object.entries(value).filter((entry) => entry[1] !== undefined),
+    );
   }
 
   #handle(value: object): void {

@@ -7,14 +7,20 @@ const SHOWN_KEYS = 20;
 export class Trail {
   readonly #maxDepth: number;
   /** What the items of the outermost array are called. */
-  readonly #names: readonly string[] | undefined;
+  #names: readonly string[] | undefined;
   readonly #keys: (string | number)[] = [];
   /** The containers around the value at hand; `#keys` has a key for each. */
   readonly #around: object[] = [];
 
-  constructor(maxDepth: number, names?: readonly string[]) {
+  constructor(maxDepth: number) {
     this.#maxDepth = maxDepth;
+  }
+
+  /** Another value, whatever became of the one before. */
+  begin(names?: readonly string[]): void {
     this.#names = names;
+    this.#keys.length = 0;
+    this.#around.length = 0;
   }
 
   /** @throws FlambeauError NOT_SENDABLE: too deep, or a cycle, which is found only then because looking for it costs time */
