@@ -8,7 +8,7 @@ import threading
 import pytest
 import torch
 from flambeau.optimize import Notice
-from optimize_nets import Autoencoder, Bending, Clock, Denoiser, Net, image, registry
+from optimize_nets import Autoencoder, Bending, Chosen, Clock, Denoiser, Net, image, kernels, registry
 
 
 class Cancelled(BaseException):
@@ -111,6 +111,16 @@ def test_candidates_are_tried_on_top_of_each_other_and_each_must_gain(net, clock
     report = made.report(net)
     assert report.applied == ("a", "b")
     assert report.speed_up == pytest.approx(2.0)
+
+
+def test_a_candidate_for_which_those_before_it_left_no_layer_is_not_tried(net, clock):
+    made = registry(Chosen(row=kernels("packed_convs"), clock=clock), Chosen(row=kernels("channels_last"), clock=clock), clock=clock)
+    made.optimize(net)
+    net(image())
+    report = made.report(net)
+    assert report.applied == ("packed_convs",)
+    assert [(skip.what, skip.speed_up) for skip in report.skipped] == [("channels_last", None)]
+    assert "left" in report.skipped[0].why
 
 
 def test_without_budget_nothing_is_measured(net, clock):
