@@ -28,6 +28,15 @@ def test_where_a_call_spends_its_time_is_noted_in_the_first_fast_call():
     assert made.report(module).breakdown == shares
 
 
+def test_a_compiled_package_is_one_share():
+    module, made = accepted()
+    target = module.forward._target
+    target.layers.wholes["a kind of call"] = lambda args, kwargs: None
+    [share] = made.report(module).breakdown
+    assert share.what == "compiled package"
+    assert share.seconds == pytest.approx(0.05)
+
+
 def test_a_layer_that_fails_while_it_is_noted_leaves_no_hooks():
     module, _ = accepted()
 

@@ -12,6 +12,7 @@ from torch import nn
 from .report import Share
 
 BETWEEN = "between layers"
+PACKAGE = "compiled package"
 
 
 class Breakdown:

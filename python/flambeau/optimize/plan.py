@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from .breakdown import merged
+from .breakdown import PACKAGE, merged
 from .gate import EQUAL
 from .phase import Eager, Fast, Waiting
-from .report import Report, Skipped, State, summary
+from .report import Report, Share, Skipped, State, summary
 from .session import Session
 from .target import Target, TargetEvents
 
@@ -59,7 +59,7 @@ class Plan:
             module_bytes=self._module_bytes,
             eager_calls=self._session.eager_calls,
             repacked=sum(target.layers.num_repacked for target in self._targets),
-            breakdown=merged([target.breakdown.shares for target, _ in fast]),
+            breakdown=merged([_breakdown(target, phase) for target, phase in fast]),
         )
 
     def _state(self) -> State:
@@ -113,6 +113,13 @@ def _outermost(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield here, child
             else:
                 waiting.append((here, child))
+
+
+def _breakdown(target: Target, phase: Fast) -> tuple[Share, ...]:
+    if target.breakdown.shares or not target.layers.wholes:
+        return target.breakdown.shares
+    # Nothing can be seen inside of a package.
+    return (Share(PACKAGE, phase.outcome.call_s / (phase.outcome.speed_up or 1.0)),)
 
 
 def _has_forward(module: nn.Module) -> bool:

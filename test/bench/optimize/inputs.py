@@ -21,6 +21,7 @@ from variants import force_isa
 
 ALLOWED = 1.1
 PAIRS = 15
+FIRST_CALLS = 6
 
 Variations = Mapping[str, Callable[[], Inputs]]
 
@@ -41,9 +42,9 @@ def main() -> None:
             found |= {f"{name}, {variation}": row for variation, row in measured(CASES[name](), variations, pairs)}
     slow = [name for name, row in found.items() if row["slower"] > ALLOWED]
     worst = max(found, key=lambda name: found[name]["slower"])
-    error, pause = max(row["relative_l2"] for row in found.values()), max(row["first"] for row in found.values())
+    error, pause = max(row["relative_l2"] for row in found.values()), max(row["longest"] for row in found.values())
     summary = f"worst {found[worst]['slower']:.2f} of eager's time ({worst}); {len(slow)} of {len(found)} above {ALLOWED}; "
-    summary += f"largest error {error:.1e}; longest first call {pause:.2f} of eager's"
+    summary += f"largest error {error:.1e}; longest of the first calls {pause:.2f} of eager's"
     print(json.dumps({"summary": summary, "allowed": ALLOWED, "above": slow, "inputs": found}))
 
 
@@ -101,15 +102,18 @@ def measured(case: Case, variations: Callable[[Case], Variations], num_pairs: in
 
 def _compared(plain: Positional, fast: Positional, inputs: Inputs, num_pairs: int) -> dict[str, Any]:
     plain(*inputs)
-    first_eager, expected = _timed(plain, inputs)
-    first, got = _timed(fast, inputs)
+    eager = [_timed(plain, inputs) for _ in range(FIRST_CALLS)]
+    ours = [_timed(fast, inputs) for _ in range(FIRST_CALLS)]
+    (_, expected), (_, got) = eager[0], ours[0]
     pairs = []
     for index in range(num_pairs):
         order = (plain, fast) if index % 2 == 0 else (fast, plain)
         seconds = {id(module): _timed(module, inputs)[0] for module in order}
         pairs.append(seconds[id(fast)] / seconds[id(plain)])
     error = float((got.double() - expected.double()).norm() / expected.double().norm())
-    return {"relative_l2": error, "slower": statistics.median(pairs), "first": first / first_eager}
+    # On one of its first calls of a new kind, ours may try its kernels beside eager: that call takes longer, and is told.
+    longest = max(seconds for seconds, _ in ours) / statistics.median(seconds for seconds, _ in eager)
+    return {"relative_l2": error, "slower": statistics.median(pairs), "longest": longest}
 
 
 def _timed(module: Positional, inputs: Inputs) -> tuple[float, Tensor]:
