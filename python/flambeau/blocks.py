@@ -50,11 +50,6 @@ class Blocks:
             while sum(size for size, _ in self._idle) > KEPT_BYTES:
                 del self._idle[0]
 
-    def clear(self) -> None:
-        """Nothing came for a while."""
-        with self._lock:
-            self._idle.clear()
-
 
 def _is_free(memory: io.BytesIO, length: int) -> bool:
     try:

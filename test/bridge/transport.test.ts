@@ -182,6 +182,32 @@ describe("frames that leave", () => {
     }
   });
 
+  test("of one turn leave in one write, or in one each where that would be much to copy, in order in both", async () => {
+    for (const [bytes, writes] of [
+      [10, 1],
+      [50, 4],
+    ] as const) {
+      const [ours, peer] = duplexPair();
+      const written: number[] = [];
+      const write = ours.write.bind(ours) as (bytes: Uint8Array) => boolean;
+      Object.assign(ours, { write: (piece: Uint8Array) => written.push(piece.length) > 0 && write(piece) });
+      const none = { onFrame: () => {}, onAttachment: () => {}, onEnd: () => {} };
+      const transport = new Transport(ours, { ...limits, joinedBytes: 150 }, none);
+      const reader = new FrameReader(peer);
+      for (let id = 1; id <= 4; id++) transport.send(FrameType.call, id, message("x".repeat(bytes)));
+      for (let id = 1; id <= 4; id++) expect(await reader.next()).toMatchObject({ id });
+      expect(written).toHaveLength(writes);
+    }
+  });
+
+  test("a frame is never behind the chunks of what was sent after it", async () => {
+    const { transport, peer } = receiver();
+    const reader = new FrameReader(peer);
+    transport.send(FrameType.call, 1, message("names the attachment"));
+    transport.sendAttachment(2, new Uint8Array(10));
+    expect([(await reader.next()).type, (await reader.next()).type]).toEqual([FrameType.call, FrameType.chunk]);
+  });
+
   test("an attachment leaves in chunks in its order, two of them in turns", async () => {
     const { transport, peer } = receiver({ chunkBytes: 100 });
     const reader = new FrameReader(peer);
