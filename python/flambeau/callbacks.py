@@ -106,6 +106,8 @@ class Callbacks:
 
     def tidy(self) -> None:
         """After each call, before its answer: what was held back goes out, and the host hears of functions that are gone."""
+        if not self._holding and not self._dropped:
+            return
         for function_id in list(self._holding):
             function, latest = self._holding.pop(function_id, (None, None))
             if function is None or latest is None:  # its answer came just now
@@ -114,8 +116,6 @@ class Callbacks:
                 held, latest.held = latest.held, None
                 if held is not None:
                     self._send_latest(function, latest, held)
-        if not self._dropped:
-            return
         gone = []
         while self._dropped:
             function_id = self._dropped.popleft()
