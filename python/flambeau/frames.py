@@ -34,8 +34,9 @@ class FrameReader:
         self._end = 0
 
     def close(self) -> None:
-        """For a forked child: nothing comes any more."""
+        """For a forked child: nothing comes any more, and what has come is its parent's."""
         self._fd = -1
+        self._start = self._end = 0
 
     def has_frame(self) -> bool:
         """True if a whole frame that fits into the buffer is in it already."""

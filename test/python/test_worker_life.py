@@ -315,6 +315,21 @@ def test_a_forked_child_that_comes_back_from_user_code_answers_nothing(worker):
     assert not any(kind == protocol.RESULT for kind, _, _ in worker.frames)
 
 
+def test_a_forked_child_that_calls_the_host_is_refused_and_takes_no_call_of_its_parents(worker):
+    worker.functions[3] = lambda: "answered"
+    worker.run(
+        "import os\nran = []\n"
+        "def work(function):\n pid = os.fork()\n if pid: return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        " try: function()\n except Exception as error: os._exit(7 if type(error).__name__ == 'WireClosed' else 8)\n os._exit(9)"
+    )
+    call = worker.send_call("call", SCRATCH, ["work"], [HostSide.function(3)])
+    behind = [worker.send_call("call", SCRATCH, ["ran", "append"], [step]) for step in range(50)]
+    assert worker.answer(call) == 7
+    for step in behind:
+        worker.answer(step)
+    assert worker.expr("len(_0)", HostSide.path(SCRATCH, "ran")) == 50
+
+
 def test_progress_logs_and_bars_in_a_forked_child_are_harmless(worker):
     worker.run(
         "import multiprocessing, flambeau\n"
