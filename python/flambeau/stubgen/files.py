@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from .interfaces import Interfaces, module_name
@@ -28,10 +29,12 @@ def files_of(library: Library, asked: Sequence[str]) -> dict[str, str]:
     interfaces = Interfaces(library, names)
     packages = sorted({package_of(name) for name in (*names.of.values(), *library.modules)})
     bodies = {package: _body(package, library, names, interfaces) for package in packages}
-    return {
-        f"{package}.d.ts": _file(package, bodies[package], library, names, [one for one in asked if package_of(one) == package])
-        for package in packages
-    }
+    sources = _sources(packages)
+    files: dict[str, str] = {}
+    for package in packages:
+        header = _header(package, sources[package], [one for one in asked if package_of(one) == package])
+        files[f"{package}.d.ts"] = header + _file(package, bodies[package], library, names)
+    return files
 
 
 def _names_of(library: Library) -> dict[type, str]:
@@ -60,7 +63,7 @@ def _body(package: str, library: Library, names: Names, interfaces: Interfaces) 
     return "\n".join(parts)
 
 
-def _file(package: str, body: str, library: Library, names: Names, asked: list[str]) -> str:
+def _file(package: str, body: str, library: Library, names: Names) -> str:
     shared = sorted((name, text) for text, name in names.keywords.get(package, {}).items())
     whole = body + "".join(f"\nexport interface {name} {{\n{text}}}\n" for name, text in shared)
     used = [name for name in _FROM_FLAMBEAU if re.search(rf"\b{name}\b", whole)]
@@ -68,36 +71,40 @@ def _file(package: str, body: str, library: Library, names: Names, asked: list[s
     others = sorted(known & set(re.findall(r"(?<![\w.$\"])([A-Za-z_]\w*)\.[A-Za-z_]", _code(whole))))
     imports = f'import type {{ {", ".join(used)} }} from "flambeau";\n' if used else ""
     imports += "".join(f'import type * as {other} from "./{other}.js";\n' for other in others)
-    return f"{_header(package, asked)}{imports}\n{_declared(package, library, names)}{whole}"
+    return f"{imports}\n{_declared(package, library, names)}{whole}"
 
 
 def _code(text: str) -> str:
     return re.sub(r"/\*\*.*?\*/", "", text)
 
 
-def _header(package: str, asked: list[str]) -> str:
-    distribution, version = version_of(package)
+def _header(package: str, source: tuple[str, str], asked: list[str]) -> str:
     lines = [
         f"// {package}, as TypeScript sees it: written by `flambeau types`, to be written again and not edited.",
-        f"// from {distribution} {version}",
+        f"// from {source[0]} {source[1]}",
     ]
     if asked:
         lines.append(f"// asked for: {' '.join(sorted(asked))}")
     return "\n".join(lines) + "\n"
 
 
-def version_of(package: str) -> tuple[str, str]:
-    """The distribution that the module came with, and its version: PIL comes with pillow."""
-    for distribution in (
-        dict.fromkeys([*importlib.metadata.packages_distributions().get(package, []), package])
-        if hasattr(importlib.metadata, "packages_distributions")
-        else [package]
-    ):
-        try:
-            return distribution, importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return package, "without a version"
+def _sources(packages: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The distribution that each module came with, and its version: PIL comes with pillow."""
+    found = {package: (package, version) for package in packages if (version := _version(package)) is not None}
+    others = importlib.metadata.packages_distributions() if len(found) < len(packages) else {}
+    for package in packages:
+        for distribution in others.get(package, []):
+            found.setdefault(package, (distribution, _version(distribution) or ""))
+        own = getattr(sys.modules.get(package), "__version__", None)
+        found.setdefault(package, (package, own if isinstance(own, str) else "without a version"))
+    return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _declared(package: str, library: Library, names: Names) -> str:

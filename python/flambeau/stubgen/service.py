@@ -1,4 +1,4 @@
-"""What the host asks for: the `.d.ts` files of some modules, and the versions that are installed."""
+"""What the host asks for: the `.d.ts` files of some modules."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 import warnings
 from typing import TYPE_CHECKING
 
-from .files import files_of, version_of
+from .files import files_of
 from .library import read_library
 from .limits import PROGRESS_SECONDS
+from .stubs import stub_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ def describe(modules: Sequence[str], words: Sequence[str] | None, report: Callab
 
     Raises ModuleMissingError and ModuleUnusableError, whose messages a person can act on.
     """
+    stub_of.cache_clear()
     imported: dict[str, ModuleType] = {}
     named: set[str] = set()
     for name in modules:
@@ -47,11 +49,6 @@ def describe(modules: Sequence[str], words: Sequence[str] | None, report: Callab
     library = read_library(list(imported.values()), None if words is None else named.union(words), progress)
     report("writing types", len(library.classes))
     return files_of(library, modules)
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Installed versions by top-level module, without importing any."""
-    return {package: version_of(package)[1] for package in packages}
 
 
 def _found(name: str) -> tuple[ModuleType, str | None]:

@@ -231,7 +231,7 @@ class _Keywords:
         optional = [one for one in self.parameters if not one.is_required and not one.group]
         parts = [f"{{ {'; '.join(required)} }}"] if required else []
         parts += [self._shared(every, group) for group, every in grouped.items()]
-        if len(optional) > INLINE_KEYWORDS:
+        if len(optional) > INLINE_KEYWORDS or any(one.note for one in optional):
             parts.append(self._shared(optional, f"{self.owner.package}.{self.label}"))
         elif left := [one for one in optional if one.name not in given]:
             parts.append(f"{{ {'; '.join(self._optional(one) for one in left)} }}")
