@@ -123,6 +123,27 @@ def test_a_candidate_for_which_those_before_it_left_no_layer_is_not_tried(net, c
     assert "left" in report.skipped[0].why
 
 
+def test_a_module_in_half_precision_is_compared_with_what_float32_gives(net, clock):
+    made = registry(Bending(error=0.001), clock=clock)
+    net.bfloat16()
+    weight = net.conv.weight
+    made.optimize(net, quality="lossless")
+    net(image().bfloat16())
+    report = made.report(net)
+    assert report.applied == ("bending",)
+    assert 1e-3 < report.relative_error < 1e-2, "eager itself rounds so much"
+    assert net.conv.weight is weight
+    assert weight.dtype == torch.bfloat16
+
+
+def test_a_module_in_half_precision_that_cannot_be_copied_is_compared_with_itself(net, clock):
+    made = registry(Bending(error=0.001), clock=clock)
+    net.bfloat16().lock = threading.Lock()
+    made.optimize(net)
+    net(image().bfloat16())
+    assert made.report(net).applied == ("bending",)
+
+
 def test_without_budget_nothing_is_measured(net, clock):
     made = registry(Bending(), clock=clock)
     made.optimize(net, budget_s=0)

@@ -47,7 +47,11 @@ def difference(reference: Sequence[tuple[str, Any]], output: Any) -> Difference:
 
     Places where the reference itself is not finite must agree exactly and are left out of the error.
     """
-    got = list(tree.leaves(output, "output"))
+    return between(reference, list(tree.leaves(output, "output")))
+
+
+def between(reference: Sequence[tuple[str, Any]], got: Sequence[tuple[str, Any]]) -> Difference:
+    """The same of two outputs' leaves."""
     if [path for path, _ in reference] != [path for path, _ in got]:
         return INCOMPARABLE
     worst = EQUAL

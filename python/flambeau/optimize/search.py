@@ -9,18 +9,20 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .applied import Applied, Candidate, Trial
 from .capture import Call
-from .gate import EQUAL, Difference, difference
+from .gate import EQUAL, Difference, between, difference
 from .layers import Layers
 from .limits import QUALITIES, Limits, Quality, Tolerance, tolerance
+from .reference import in_float32, is_half
 from .report import Skipped
 from .timing import Clocks, Contender, Race, race
 
 # Of one candidate: its first run, which prepares it, and one pair.
 _FEWEST_RUNS = 3
+# Of the budget, what a float32 twin of a module in half precision may take.
+_TWIN_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,9 @@ class Search:
         self._num_accepted = 0
         self._speed_up = 1.0
         self._call_s = 0.0
+        # What candidates are compared with, and how far eager's own output is from that.
+        self._calls = bench.calls
+        self._rounding = 0.0
 
     def run(self, table: Sequence[Candidate]) -> Outcome:
         """Accepts what is near enough and faster. A BaseException (a cancel) leaves nothing enabled and goes on."""
@@ -96,11 +101,11 @@ class Search:
     def _look_at_eager(self) -> Tolerance | Skipped:
         """Runs the first call again: how long eager takes, and whether it gives the same twice. What a candidate may differ by."""
         bench, call = self._bench, self._bench.calls[0]
-        is_half = any(isinstance(leaf, Tensor) and leaf.dtype in (torch.float16, torch.bfloat16) for _, leaf in call.output)
+        half = is_half(call)
         self._call_s = call.seconds
         if bench.budget_s < (2 + _FEWEST_RUNS) * self._call_s:
             # One more eager run could leave nothing to try a candidate with.
-            return tolerance(bench.quality, 0.0, is_half)
+            return tolerance(bench.quality, 0.0, half)
         before = bench.clocks.wall()
         output = bench.run(call, False)
         self._call_s = bench.clocks.wall() - before
@@ -108,9 +113,21 @@ class Search:
             return Skipped("optimize", f"a call takes {self._call_s * 1e3:.2g} ms: too short to gain")
         noise = difference(call.output, output).relative_error
         # Even "fast" wants the module itself to agree with itself: if not, it draws, remembers or races.
-        if noise > tolerance("balanced", 0.0, is_half).relative_error / 2:
+        if noise > tolerance("balanced", 0.0, half).relative_error / 2:
             return Skipped("optimize", f"two eager runs of the same call differ by {noise:.2g}: there is nothing to compare with")
-        return tolerance(bench.quality, noise, is_half)
+        if half:
+            noise = max(noise, self._look_at_float32())
+        return tolerance(bench.quality, noise, half)
+
+    def _look_at_float32(self) -> float:
+        """From now on candidates are compared with a float32 twin's outputs, if there can be one; how far eager is from them."""
+        bench = self._bench
+        calls = in_float32(bench.layers.owner, bench.calls, bench.device, _TWIN_SHARE * self._left_s())
+        if calls is None:
+            return 0.0
+        self._calls = calls
+        self._rounding = max(between(call.output, own.output).relative_error for call, own in zip(calls, bench.calls, strict=True))
+        return self._rounding
 
     def _is_able(self, candidate: Candidate) -> bool:
         bench, why = self._bench, None
@@ -159,7 +176,7 @@ class Search:
         # What is prepared is then run once and raced for one pair; it would not have been if it were as slow as eager.
         bench, needed_s = self._bench, (_FEWEST_RUNS - 0.5) * self._call_s
         return Trial(
-            calls=bench.calls,
+            calls=self._calls,
             run=bench.run,
             allowed=allowed,
             call_s=self._call_s,
@@ -170,7 +187,7 @@ class Search:
     def _compare(self) -> tuple[Difference, float]:
         """The worst over all calls, or over as many as leave time for one pair; and the seconds of the fastest."""
         bench, found, fast_s = self._bench, EQUAL, math.inf
-        for call in bench.calls:
+        for call in self._calls:
             if fast_s < math.inf and self._left_s() < self._call_s + 2 * fast_s:
                 break
             before = bench.clocks.wall()
@@ -220,7 +237,8 @@ class Search:
             applied=tuple(self._accepted),
             speed_up=self._speed_up,
             difference=self._difference,
-            tolerance=allowed,
+            # Later calls are compared with eager's output, which is itself so far from the reference.
+            tolerance=replace(allowed, relative_error=allowed.relative_error + self._rounding),
         )
 
     def _second_look(self, result: Race, limits: Limits) -> Limits | None:
