@@ -156,19 +156,23 @@ export async function rawPeer(python: string): Promise<RawPeer> {
   };
 }
 
-/** npm's pythonia, installed beside this file when it is first asked for. Undefined with a reason where that is not possible. */
+/** npm's pythonia, installed beside this file when it is first asked for. Why that is not possible, where it is not. */
+export async function installPythonia(): Promise<string | undefined> {
+  const folder = inRoot("test/bench/pythonia");
+  if (existsSync(`${folder}/node_modules/pythonia`)) return undefined;
+  try {
+    const args = ["install", "--prefix", folder, "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
+    await promisify(execFile)("npm", args, { cwd: folder });
+    return undefined;
+  } catch (error) {
+    return `npm install failed: ${error instanceof Error ? error.message.split("\n", 2).join(" ") : error}`;
+  }
+}
+
 export async function pythoniaPeer(python: string): Promise<Peer | { readonly missing: string }> {
   const folder = inRoot("test/bench/pythonia");
-  if (!existsSync(`${folder}/node_modules/pythonia`)) {
-    try {
-      const args = ["install", "--prefix", folder, "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
-      await promisify(execFile)("npm", args, { cwd: folder });
-    } catch (error) {
-      return {
-        missing: `npm install failed: ${error instanceof Error ? error.message.split("\n", 2).join(" ") : error}`,
-      };
-    }
-  }
+  const missing = await installPythonia();
+  if (missing !== undefined) return { missing };
   process.env["PYTHON_BIN"] = python;
   const { python: load }: Pythonia = createRequire(`${folder}/package.json`)("pythonia");
   const target = await load(`${FOLDER}/bench_target.py`);
