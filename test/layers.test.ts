@@ -19,7 +19,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   stubgen: ["bridge"],
   queue: [],
   server: ["queue", "app"],
-  host: ["workers", "bridge", "app", "toolkit", "queue", "server"],
+  host: ["workers", "bridge", "app", "toolkit", "queue", "server", "stubgen"],
   cli: ["host", "workers", "app", "stubgen"],
   index: ["bridge", "app", "queue", "host", "workers"],
   toolkit_door: ["toolkit"],

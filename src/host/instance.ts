@@ -1,6 +1,6 @@
 // One live app: its environment, its worker, the App object that setup() filled, and what Python tells about the work that runs.
 // A generation: when its worker is gone it is done, and host.ts makes another.
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { type App, type AppClass, appInternals, type Device, endpointsOf } from "../app/app.ts";
 import { type RequestFrame, runRequest } from "../app/context.ts";
 import type { AnyEndpoint } from "../app/endpoint.ts";
@@ -10,6 +10,7 @@ import type { PyExpr } from "../bridge/stub-types.ts";
 import { limits, type Settings } from "../config.ts";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { outdatedTypes, TYPES_FOLDER } from "../stubgen/folder.ts";
 import { provision } from "../workers/environment.ts";
 import { inheritedEnvironment } from "../workers/inherited.ts";
 import { mayHaveGpu } from "../workers/platform.ts";
@@ -67,6 +68,10 @@ export class Instance {
     const request = { requirements: appClass.requirements, python };
     const abort = signal === undefined ? {} : { signal };
     const environment = await timed("environment", () => provision(request, { settings, logger, ...abort }));
+    if (options.isFirst && options.file !== undefined) {
+      const folder = join(dirname(options.file), TYPES_FOLDER);
+      for (const warning of await outdatedTypes(folder, environment.packages)) logger.warn(warning);
+    }
     const app = new appClass();
     const { session, setDevice } = appInternals(app);
     const sinks = new Map<number, InstanceSink>();

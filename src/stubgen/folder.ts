@@ -58,18 +58,26 @@ export async function writeFolder(
 }
 
 /**
- * Where the types in a folder were made from other versions than those installed.
+ * What to tell someone whose types were made from other versions than those that are installed; usually nothing.
  * @param installed versions by distribution; one that is not there is not compared
  */
 export async function outdatedTypes(
   folder: string,
   installed: Readonly<Record<string, string>>,
-): Promise<readonly { readonly distribution: string; readonly typed: string; readonly installed: string }[]> {
-  const versions = new Map(Object.entries(installed).map(([name, version]) => [canonical(name), version]));
-  return (await readHeaders(folder)).flatMap(({ distribution, version }) => {
-    const now = versions.get(canonical(distribution));
-    return now === undefined || now === version ? [] : [{ distribution, typed: version, installed: now }];
+): Promise<readonly string[]> {
+  const versions = new Map(
+    Object.entries(installed).map(([name, version]) => [canonical(name), publicVersion(version)]),
+  );
+  return (await readHeaders(folder)).flatMap(({ file, distribution, version }) => {
+    const now = versions.get(canonical(distribution)) ?? version;
+    if (now === version) return [];
+    return `${TYPES_FOLDER}/${file} is of ${distribution} ${version}, and ${now} is installed; \`flambeau types\` writes it anew`;
   });
+}
+
+/** The build for one kind of machine, as in 2.13.0+cpu, looks the same from TypeScript. */
+function publicVersion(version: string): string {
+  return version.split("+")[0] ?? version;
 }
 
 /** PEP 503. */

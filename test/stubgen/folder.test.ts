@@ -56,8 +56,8 @@ describe("the folder of declarations", () => {
       "torch.d.ts": declared("torch", "2.13.0"),
       "diffusers.d.ts": declared("diffusers", "0.42.1"),
     });
-    expect(await outdatedTypes(folder, { torch: "2.13.0", Diffusers: "0.43.0", numpy: "2.0.0" })).toEqual([
-      { distribution: "diffusers", typed: "0.42.1", installed: "0.43.0" },
+    expect(await outdatedTypes(folder, { torch: "2.13.0+cpu", Diffusers: "0.43.0", numpy: "2.0.0" })).toEqual([
+      "flambeau-types/diffusers.d.ts is of diffusers 0.42.1, and 0.43.0 is installed; `flambeau types` writes it anew",
     ]);
     expect(await outdatedTypes(join(root, "none"), { torch: "1.0" })).toEqual([]);
   });

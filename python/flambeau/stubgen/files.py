@@ -102,7 +102,8 @@ def _sources(packages: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 def _version(distribution: str) -> str | None:
     try:
-        return importlib.metadata.version(distribution)
+        # Without the part that says for which machine it was built: 2.13.0+cpu.
+        return importlib.metadata.version(distribution).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return None
 
