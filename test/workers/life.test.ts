@@ -171,6 +171,19 @@ describe("a worker", () => {
   }, 90_000);
 });
 
+test("3,000 answers that a worker gave before its end arrive, though the host reads them after it", async () => {
+  const python = await startWorker();
+  await python.subject.echo(0);
+  const calls = Array.from({ length: 3_000 }, (_, at) => python.subject.echo(at).$number());
+  const last = failureOf(python.py.import("os")._exit(0));
+  // The host is busy while Python answers and dies.
+  const until = performance.now() + 1_500;
+  await new Promise((resolve) => setImmediate(resolve));
+  while (performance.now() < until);
+  expect(await Promise.all(calls)).toEqual(Array.from({ length: 3_000 }, (_, at) => at));
+  expect(await last).toMatchObject({ code: "WORKER_EXITED" });
+});
+
 test("on Windows nothing is started: it is UNSUPPORTED_PLATFORM, and says what to use", async () => {
   const started = PythonProcess.start({
     python: "python",
