@@ -66,6 +66,8 @@ def main() -> None:
     rows: dict[str, Any] = {}
     painted: dict[str, Painted] = {}
     for name, change in variants().items():
+        if name not in ("float32", *arguments.variants):
+            continue
         painted[name] = paint(plan, prompts, change)
         rows[name] = compared(painted[name], painted["float32"]) | judge(checker, pictures, painted[name].pixels)
         show(name, rows[name], rows["float32"])
@@ -184,6 +186,7 @@ def _arguments() -> argparse.Namespace:
     cache = Path(os.environ.get("FLAMBEAU_CACHE_DIR") or Path.home() / ".cache" / "flambeau")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=120, help="of those that the model was not trained with")
+    parser.add_argument("--variants", nargs="+", choices=list(variants()), default=list(variants()), help="besides float32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, default=cache / "bench-pictures", help="where the trained judge is kept")
     parser.add_argument("--quick", action="store_true", help="keeps nothing")
