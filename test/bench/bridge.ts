@@ -1,5 +1,6 @@
 // `npm run bench`, first part: what a call and a megabyte cost through the bridge, beside two floors and pythonia, in one run.
 import { strict as assert } from "node:assert";
+import { getPriority } from "node:os";
 import type { Worker } from "../../src/workers/worker.ts";
 import { testPython } from "../support/python.ts";
 import { pingCells, replyCells, STOPS_AT_ONCE, stopCells, WORK } from "./liveness.ts";
@@ -110,7 +111,11 @@ async function recordOf(samples: Samples): Promise<BenchRecord> {
     figures: Object.fromEntries(samples.names.map((name) => [name, figureOf(samples, name)])),
     ratios,
     targets: targetsOf(ratios, samples),
-    notes: peers.missing === undefined ? {} : { pythonia: `left out: ${peers.missing}` },
+    notes: {
+      ...(peers.missing === undefined ? {} : { pythonia: `left out: ${peers.missing}` }),
+      // Of all peers alike; below 0 beside others that want the processor.
+      ...(getPriority() === 0 ? {} : { priority: getPriority() }),
+    },
   };
 }
 
