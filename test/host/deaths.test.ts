@@ -67,4 +67,23 @@ describe("a worker that dies", () => {
     await ending(host.submit("/", {}));
     expect(await ending(host.submit("/", {}))).toMatchObject({ error: { code: "CRASH_LOOP" } });
   });
+
+  it("is what becomes of one whose Python swallows its cancel: the next request runs on another", async () => {
+    class Stubborn extends Plain {
+      swallow = endpoint("/swallow", { input: Nothing, output: Nothing }, async () => {
+        await this.py.importFile(new URL("../support/subject.py", import.meta.url)).swallows(60);
+        return {};
+      });
+    }
+    const { host } = await hostOf(Stubborn, { limits: quick });
+    const before = (await output(host.submit("/pid", {}))) as { pid: number };
+    const stop = new AbortController();
+    const deaf = follow(host.submit("/swallow", {}, { signal: stop.signal }));
+    await deaf.seen(isLog("swallowing"));
+    stop.abort();
+    expect(await deaf.end).toEqual({ type: "cancelled" });
+    const after = (await output(host.submit("/pid", {}))) as { pid: number; setups: number };
+    expect(after.pid).not.toBe(before.pid);
+    expect(after.setups).toBe(1);
+  });
 });

@@ -284,6 +284,7 @@ def loops(seconds: float) -> int:
 
 def swallows(seconds: float) -> None:
     """Cannot be stopped by an exception."""
+    print("swallowing")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
