@@ -87,7 +87,7 @@ describe("a worker", () => {
     while (!expected.every((line) => seen().includes(line))) await new Promise((resolve) => setTimeout(resolve, 5));
     expect(lines.slice(0, count).every(({ line }, at) => line === `line ${String(at).padStart(194)}`)).toBe(true);
     expect(await subject.asks()).toMatch(/^EOFError/);
-  });
+  }, 120_000);
 
   test("a module that fails, prints, exits or takes its time, and code that bends the process, leave a worker that works", async () => {
     await using python = await startWorker();
@@ -150,7 +150,7 @@ describe("a worker", () => {
       code: "WORKER_EXITED",
       message: expect.stringContaining("no more processes, memory or open files"),
     });
-  });
+  }, 120_000);
 
   test("a long stall, a stopped process or a slow import ends nothing, and the stack of a busy worker can be read", async () => {
     await using python = await startWorker({ cancelGraceMs: 200 });

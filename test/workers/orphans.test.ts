@@ -85,7 +85,7 @@ describe("a host that ends", () => {
     expect((await open.exit)[0]).toBe(0);
     expect(open.said).toEqual(["answered"]);
     await untilGone(open.pids, 1_000);
-  });
+  }, 120_000);
 
   test.concurrent.each([
     ["that calls process.exit", 3],
