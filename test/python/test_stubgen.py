@@ -177,9 +177,29 @@ def test_of_the_public_classes_those_are_written_that_the_app_names(described):
     assert "interface Unused" not in text
 
 
+def test_whatever_a_module_has_is_there_if_only_untyped(described):
+    text = described(m="import os\nfrom string import Template\nfrom textwrap import dedent\nthings = [1]\nanswer = 42\n")
+    lines = interface(text, "MModule").splitlines()
+    assert [line.strip() for line in lines] == [
+        "readonly Template: PyExpr;",
+        "readonly answer: PyExpr<number>;",
+        "readonly dedent: PyExpr;",
+        "readonly os: PyExpr;",
+        "readonly things: PyExpr;",
+    ]
+
+
 def test_the_same_modules_give_the_same_text(described):
     source = {"m": "class A:\n    def b(self, c: 'A | None' = None) -> 'A': ...\n"}
     assert described(**source) == described(**source)
+
+
+def test_classes_may_have_names_that_typescript_keeps_for_itself(described):
+    text = described(m="class void: ...\nclass PyExpr: ...\ndef f() -> void: ...\n")
+    assert "export interface void_ {" in text
+    assert "export interface PyExpr_ {" in text
+    assert "readonly void: PyExpr<m.void_Class>;" in text
+    assert "f(): PyExpr<m.void_>;" in text
 
 
 def test_reserved_words_and_comments_do_not_break_the_text(described):

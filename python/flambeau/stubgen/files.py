@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .interfaces import Interfaces, module_name
 from .library import package_of
-from .typescript import Names
+from .typescript import RESERVED, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _FROM_FLAMBEAU = (
     *("PyArg", "PyArgOf", "PyCallback", "PyDict", "PyExpr", "PyItems", "PyKeywords"),
     *("PyLike", "PyList", "PyPositional", "PySelf", "PySet", "PyTuple"),
+)
+# Names that TypeScript keeps for itself (numpy has a class `void`), and those that generated text uses.
+_NOT_FOR_CLASSES = frozenset(
+    (
+        *("any", "bigint", "boolean", "never", "null", "number", "object", "string", "symbol", "typeof", "undefined", "unknown", "void"),
+        *("ArrayBufferView", "ReadonlyMap", "ReadonlySet", "Uint8Array"),
+        *_FROM_FLAMBEAU,
+        *RESERVED,
+    )
 )
 
 
@@ -48,7 +57,7 @@ def _names_of(library: Library) -> dict[type, str]:
         package = package_of(cls.__module__)
         name = f"{package}.{cls.__name__}"
         suffix = re.sub(r"\W", "_", cls.__module__.partition(".")[2])
-        while {name, f"{name}Class"} & taken:
+        while {name, f"{name}Class"} & taken or (cls.__name__ in _NOT_FOR_CLASSES and name == f"{package}.{cls.__name__}"):
             name = f"{name}_{suffix}"
         taken |= {name, f"{name}Class"}
         found[cls] = name
@@ -68,10 +77,15 @@ def _file(package: str, body: str, library: Library, names: Names) -> str:
     whole = body + "".join(f"\nexport interface {name} {{\n{text}}}\n" for name, text in shared)
     used = [name for name in _FROM_FLAMBEAU if re.search(rf"\b{name}\b", whole)]
     known = {package_of(name) for name in (*names.of.values(), *library.modules)}
-    others = sorted(known & set(re.findall(r"(?<![\w.$\"])([A-Za-z_]\w*)\.[A-Za-z_]", _code(whole))))
+    others = sorted({package} | known & set(re.findall(r"(?<![\w.$\"])([A-Za-z_]\w*)\.[A-Za-z_]", _code(whole))))
     imports = f'import type {{ {", ".join(used)} }} from "flambeau";\n' if used else ""
-    imports += "".join(f'import type * as {other} from "./{other}.js";\n' for other in others)
-    return f"{imports}\n{_declared(package, library, names)}{whole}"
+    text = f"{_declared(package, library, names)}{whole}"
+    for other in others:
+        # A module may be named as TypeScript's own types are: `string`.
+        local = f"{other}_" if other in _NOT_FOR_CLASSES else other
+        imports += f'import type * as {local} from "./{other}.js";\n'
+        text = text if local == other else re.sub(rf"(?<![\w.$\"]){other}\.(?=[A-Za-z_])", f"{local}.", text)
+    return f"{imports}\n{text}"
 
 
 def _code(text: str) -> str:
@@ -95,6 +109,8 @@ def _sources(packages: Sequence[str]) -> dict[str, tuple[str, str]]:
     for package in packages:
         for distribution in others.get(package, []):
             found.setdefault(package, (distribution, _version(distribution) or ""))
+        if package in sys.stdlib_module_names:
+            found.setdefault(package, ("python", ".".join(str(part) for part in sys.version_info[:3])))
         own = getattr(sys.modules.get(package), "__version__", None)
         found.setdefault(package, (package, own if isinstance(own, str) else "without a version"))
     return found

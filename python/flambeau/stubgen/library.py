@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .attributes import Attribute, kind_of_value
 from .classes import DECLARED_ELSEWHERE, ClassShape, kinds_in, shape_of
 from .docstrings import read_docstring
-from .kinds import UNKNOWN, Callback, Instance, Scalar, classes_in
+from .kinds import UNKNOWN, Instance, Scalar, classes_in
 from .limits import SUBMODULE_DEPTH
 from .overlays import overlaid
 from .signatures import Method, method_of, method_of_stub
@@ -119,11 +119,11 @@ class _ModuleReader:
                 shape.members[name] = _left_out(module, name)
                 continue
             value = _value(module, name)
-            if isinstance(value, ModuleType):
-                if value.__name__ == f"{module.__name__}.{name}" and not is_lazy:
-                    shape.members[name] = self._submodule(value, depth)
-            elif (member := _public(module, name, value, is_listed=name in listed)) is not None:
-                shape.members[name] = _left_out(module, name) if isinstance(member, type) and not self._is_wanted(name) else member
+            if isinstance(value, ModuleType) and value.__name__ == f"{module.__name__}.{name}" and not is_lazy:
+                shape.members[name] = self._submodule(value, depth)
+                continue
+            member = _public(module, name, value, is_listed=name in listed)
+            shape.members[name] = _left_out(module, name) if isinstance(member, type) and not self._is_wanted(name) else member
 
     def _submodule(self, module: ModuleType, depth: int) -> Public:
         parent, _, name = module.__name__.rpartition(".")
@@ -151,21 +151,22 @@ def _value(module: ModuleType, name: str) -> object:
         return None
 
 
-def _public(module: ModuleType, name: str, value: Any, *, is_listed: bool) -> Public | None:
+def _public(module: ModuleType, name: str, value: Any, *, is_listed: bool) -> Public:
+    """Described where it is the module's own, or named in its `__all__`; else it is there, and nothing more is said."""
     package = package_of(module.__name__)
     if isinstance(value, type):
         if type(value).__name__ == "tensortype":
             return Attribute(UNKNOWN, None, "A tensor of one dtype, as torch named them before `torch.dtype`.")
-        return value if is_written(value) and (is_listed or package_of(value.__module__) == package) else None
+        return value if is_written(value) and (is_listed or package_of(value.__module__) == package) else _THERE
     if inspect.isroutine(value):
         origin = getattr(value, "__module__", None) or package
-        return _function(module, name, value) if is_listed or package_of(origin) == package else None
+        return _function(module, name, value) if is_listed or package_of(origin) == package else _THERE
     kind = kind_of_value(value)
-    if isinstance(kind, Callback):
-        return Attribute(UNKNOWN, None) if is_listed else None
-    if isinstance(kind, Instance) and not (is_written(kind.of) and package_of(kind.of.__module__) == package):
-        return Attribute(UNKNOWN, None) if is_listed else None
-    return Attribute(kind, None) if isinstance(kind, (Scalar, Instance)) else None
+    is_own = isinstance(kind, Instance) and is_written(kind.of) and package_of(kind.of.__module__) == package
+    return Attribute(kind, None) if isinstance(kind, Scalar) or is_own else _THERE
+
+
+_THERE = Attribute(UNKNOWN, None)
 
 
 def _function(module: ModuleType, name: str, value: Any) -> Method:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _VALUES = {"str": "string", "int": "number", "float": "number", "bool": "boolean", "bytes": "Uint8Array", "none": "null"}
 # As names of parameters; the others that TypeScript reserves, Python reserves as well.
-_RESERVED = frozenset(
+RESERVED = frozenset(
     (
         *("arguments", "case", "catch", "const", "debugger", "default", "delete", "do", "enum", "eval"),
         *("export", "extends", "function", "implements", "instanceof", "interface", "let", "new", "null", "package"),
@@ -257,7 +257,7 @@ property_name = member_name
 
 
 def _safe(name: str) -> str:
-    return f"{name}_" if name in _RESERVED or name == "keywords" else name
+    return f"{name}_" if name in RESERVED or name == "keywords" else name
 
 
 def _pascal(name: str) -> str:
