@@ -68,6 +68,21 @@ assert "torch._inductor" not in sys.modules and "torch._dynamo" not in sys.modul
 
 
 @needs_compiler
+def test_a_package_that_is_slower_is_not_tried_again_nor_kept(store):
+    """Nothing takes time here with the candidate, so that the package cannot gain."""
+    for entry in store.iterdir():
+        if not (entry / "package.so").exists():
+            shutil.rmtree(entry)
+    for _ in range(2):
+        net, made = optimized(store, Bending(cost_s=0.0))
+        for seed in range(CALLS):
+            net(image(seed))
+        assert made.report(net).applied == ("bending",), why(made, net)
+        assert "graph: 1.00x" in why(made, net)
+        assert not list(store.glob("*/package.so"))
+
+
+@needs_compiler
 def test_inputs_laid_out_otherwise_are_another_kind_and_expanded_ones_are_read_rightly(store):
     net, _ = optimized(store)
     net(image())

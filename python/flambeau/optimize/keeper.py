@@ -54,9 +54,9 @@ class Keeper:
             body, files = keeping.to_entry(plan)
             self._store.put(name, body, files)
 
-    def drop(self, key: Key, device: torch.device) -> None:
-        """The plan of this kind has proved wrong."""
-        name = self.name(key, device, "plan")
+    def drop(self, key: Key, device: torch.device, what: str = "plan") -> None:
+        """The plan of this kind has proved wrong, or its package slow."""
+        name = self.name(key, device, what)
         if self._store is not None and name is not None:
             self._store.drop(name)
 

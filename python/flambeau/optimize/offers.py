@@ -157,6 +157,8 @@ class Offers:
         kind.package_skipped = skipped if skipped.speed_up is not None else None
         self.note(skipped)
         self.keep(kind)
+        if kind.package_skipped is not None:
+            self._keeper.drop(kind.key, self._device(), "package")
 
     def _remove(self, kind: Kind) -> None:
         phase = self._target.phase
