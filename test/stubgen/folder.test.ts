@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { limits } from "../../src/config.ts";
 import { outdatedTypes, readHeaders, writeFolder } from "../../src/stubgen/folder.ts";
-import { scanSources } from "../../src/stubgen/sources.ts";
+import { scanSources, sourcesIn } from "../../src/stubgen/sources.ts";
 
 const declared = (module: string, version: string, asked = ""): string =>
   `// ${module}, as TypeScript sees it: written by \`flambeau types\`, to be written again and not edited.\n` +
@@ -78,5 +79,16 @@ describe("the sources of an app", () => {
     expect(modules).toEqual(["diffusers", "torch.nn.functional"]);
     expect(words).toEqual(expect.arrayContaining(["FluxPipeline", "relu", "functional"]));
     expect(words).not.toContain("elsewhere");
+  });
+
+  it("are read up to a number of files, and none that is too long to be written by hand", async () => {
+    await writeFile(join(root, "a-long.js"), `py.import("long")${" ".repeat(limits.typesSourceCharacters)}`);
+    await writeFile(join(root, "b-short.js"), 'py.import("short")');
+    expect((await scanSources(root)).modules).toEqual(["short"]);
+    const many = join(root, "many");
+    await mkdir(many);
+    const names = Array.from({ length: limits.typesSourcesMax + 1 }, (_, index) => join(many, `${index}.js`));
+    await Promise.all(names.map((name) => writeFile(name, "")));
+    expect(await sourcesIn(many)).toHaveLength(limits.typesSourcesMax);
   });
 });
