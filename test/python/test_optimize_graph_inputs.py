@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from flambeau.optimize import tree
+from flambeau.optimize.calls import tree
+from flambeau.optimize.calls.guard import parameters_of
 from flambeau.optimize.graph.inputs import Inputs
 from flambeau.optimize.graph.skeleton import skeleton
-from flambeau.optimize.guard import parameters_of
 from torch import Tensor, nn
 
 

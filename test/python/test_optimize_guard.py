@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from flambeau.optimize.layers import Layers
-from flambeau.optimize.stamp import WeightStamp
+from flambeau.optimize.leaf.layers import Layers
+from flambeau.optimize.leaf.stamp import WeightStamp
 from optimize_nets import Net, accepted, image, kernels
 from torch import nn
 

@@ -9,15 +9,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from flambeau.optimize import int8_plan
 from flambeau.optimize.applied import Kept, Trial
-from flambeau.optimize.capture import record, with_output
-from flambeau.optimize.guard import parameters_of
-from flambeau.optimize.int8 import Group, Int8Conv, Int8Linear, Packed, Steps, int8_refusal, quantize, quantize_weight
-from flambeau.optimize.int8_plan import Int8Layers, Share, within
-from flambeau.optimize.layers import Layers
+from flambeau.optimize.calls.capture import record, with_output
+from flambeau.optimize.calls.guard import parameters_of
+from flambeau.optimize.leaf import int8_plan
+from flambeau.optimize.leaf.int8 import Group, Int8Conv, Int8Linear, Packed, Steps, int8_refusal, quantize, quantize_weight
+from flambeau.optimize.leaf.int8_plan import Int8Layers, Share, within
+from flambeau.optimize.leaf.layers import Layers
+from flambeau.optimize.leaf.ranges import Seen
 from flambeau.optimize.limits import LIMITS, Tolerance
-from flambeau.optimize.ranges import Seen
 from flambeau.optimize.registry import Registry
 from hypothesis import given, settings
 from hypothesis import strategies as st

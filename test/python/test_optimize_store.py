@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
-from flambeau.optimize import identity
 from flambeau.optimize.applied import Kept
+from flambeau.optimize.kept import identity
+from flambeau.optimize.kept.store import Store
 from flambeau.optimize.limits import LIMITS, Quality
 from flambeau.optimize.registry import Registry
-from flambeau.optimize.store import Store
 from optimize_nets import Bend, Bent, Clock, Net, image
 
 KEY = {"what": "plan", "of": "a test"}

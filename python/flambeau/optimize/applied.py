@@ -9,9 +9,9 @@ from typing import Any, Protocol, Union
 import torch
 from torch import Tensor, nn
 
-from .capture import Call
-from .kernels import Kernel
-from .layers import Layers
+from .calls.capture import Call
+from .leaf.kernels import Kernel
+from .leaf.layers import Layers
 from .limits import Quality, Tolerance
 from .timing import Clock
 

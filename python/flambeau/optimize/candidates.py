@@ -14,9 +14,9 @@ from torch import nn
 
 from . import processor
 from .applied import Applied, AppliedKernels, AppliedLayout, Candidate, Kept, Trial
-from .int8_plan import Int8Layers
-from .kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
-from .layers import Layers
+from .leaf.int8_plan import Int8Layers
+from .leaf.kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
+from .leaf.layers import Layers
 from .limits import Quality
 from .memory import memory_refusal
 

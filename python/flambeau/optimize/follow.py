@@ -6,31 +6,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from . import tree
+from .calls import tree
+from .calls.guard import Key, Refused
 from .challenge import Challenge
 from .gate import difference
 from .graph.applied import NAME as GRAPH
 from .graph.applied import AppliedGraph
 from .graph.package import Package
 from .graph.skeleton import skeleton
-from .guard import Key, Refused
-from .layers import DECLINED
+from .leaf.layers import DECLINED
 from .limits import Tolerance
 from .offers import Offers
 from .phase import Eager, Fast, Kind
 from .report import Skipped
 from .search import Outcome
-
-if TYPE_CHECKING:
-    from .target import Target
+from .subject import Subject
 
 
 class Follower:
     """The kinds of calls of one target, and what runs for each."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Subject) -> None:
         self._target = target
         self._session = target.session
         self._kinds: dict[Key, Kind] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import tree
+from .calls import tree
 from .limits import Tolerance
 
 

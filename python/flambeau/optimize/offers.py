@@ -7,12 +7,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .applied import Applied
-from .capture import Call, record
+from .calls.capture import Call, record
 from .gate import difference
 from .graph.applied import NAME as GRAPH
 from .graph.applied import AppliedGraph
@@ -20,15 +20,13 @@ from .graph.build import Job
 from .graph.inputs import Inputs
 from .graph.package import Package, refusal
 from .graph.watch import has_hooks
-from .keeper import Keeper
-from .keeping import KeptPlan
+from .kept.keeper import Keeper
+from .kept.keeping import KeptPlan
+from .kept.store import Entry
 from .phase import Eager, Fast, Kind
 from .report import Skipped
 from .search import Outcome
-from .store import Entry
-
-if TYPE_CHECKING:
-    from .target import Target
+from .subject import Subject
 
 # A plan that found nothing counts, unless this many times its budget is there now.
 _MORE_BUDGET = 2.0
@@ -39,7 +37,7 @@ _MAX_WAIT = 6
 class Offers:
     """See the head of this file."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Subject) -> None:
         self._target = target
         self._session = target.session
         self._keeper = Keeper(target.owner, target.session.request.quality, target.session.store)

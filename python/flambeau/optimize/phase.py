@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .calls.guard import Key
 from .challenge import Challenge
 from .gate import EQUAL, Difference
 from .graph.skeleton import Fill
-from .guard import Key
 from .report import Skipped
 from .search import Outcome
 

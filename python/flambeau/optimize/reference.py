@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from . import tree
-from .capture import Call
+from .calls import tree
+from .calls.capture import Call
 from .memory import memory_refusal
 
 _HALVES = (torch.float16, torch.bfloat16)

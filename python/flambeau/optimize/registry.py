@@ -16,12 +16,12 @@ from torch import nn
 
 from .candidates import TABLE, Candidate
 from .graph.build import Builder
+from .kept.store import Store, default_directory
 from .limits import BUILDS, LIMITS, QUALITIES, Builds, Limits, Quality
 from .plan import Plan
 from .refusal import refusal
 from .report import Listener, Notice, Report, Skipped, summary
 from .session import Means, Persistence, Request, Session
-from .store import Store, default_directory
 from .switch import Switch
 from .timing import Clock, work_clock
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from .applied import Applied, Candidate, Trial
-from .capture import Call
+from .calls.capture import Call
 from .gate import EQUAL, Difference, between, difference
-from .layers import Layers
+from .leaf.layers import Layers
 from .limits import QUALITIES, Limits, Quality, Tolerance, tolerance
 from .reference import in_float32, is_half
 from .report import Skipped

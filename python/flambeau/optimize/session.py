@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from torch import bfloat16, float16
 
-from . import tree
+from .calls import tree
 from .candidates import Candidate
 from .graph.build import Builder
+from .kept.store import Store
 from .limits import Limits, Quality, Tolerance, tolerance
 from .report import EagerCalls, Notice
-from .store import Store
 from .switch import Depth, Switch
 from .timing import Clock
 

@@ -5,26 +5,22 @@ Knows one plan's session; which modules are targets is the plan's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from . import tree
-from .breakdown import Breakdown
-from .capture import Call
+from .calls.capture import Call
+from .calls.guard import Key, is_transforming, mode_refusal
+from .calls.recorder import Recorder
 from .follow import Follower
 from .graph.applied import AppliedGraph
-from .guard import Guard, Key, is_transforming, mode_refusal, parameters_of
-from .layers import DECLINED, Layers
 from .patch import Patch
 from .phase import Eager, Fast, Kind, Waiting
-from .recorder import Recorder
 from .report import Skipped
 from .search import Bench, Outcome, Search
 from .session import Session
+from .subject import Subject
 from .timing import Clocks
 
 
@@ -41,18 +37,12 @@ class Shell(Patch):
         return self._target.call(args, kwargs)
 
 
-class Target:
+class Target(Subject):
     """See the head of this file. `path` is where the module sits below the plan's root, "" for the root itself."""
 
     def __init__(self, owner: nn.Module, path: str, session: Session, events: TargetEvents) -> None:
-        self.owner = owner
+        super().__init__(owner, session)
         self.path = path
-        self.phase: Waiting | Fast | Eager = Waiting()
-        self.layers = Layers(owner)
-        self.breakdown = Breakdown(owner)
-        self.session = session
-        self.parameters = parameters_of(owner)
-        self.guard = Guard(owner, self.parameters)
         self._told: Waiting | Fast | Eager = self.phase
         self._events = events
         self._recorder = Recorder(owner, self.parameters, session.limits)
@@ -78,47 +68,13 @@ class Target:
 
     def restore_(self) -> None:
         """Everything as it was before optimize."""
-        self._undo_()
+        self.undo_()
         self.phase = Eager()
         self.shell.remove_()
 
     def remarks(self) -> Iterator[Skipped]:
         """What stood in the way of something, besides what was measured."""
         yield from self.follower.offers.remarks()
-
-    def device(self, inputs: Any) -> torch.device:
-        """Where this module computes."""
-        found = [tensor.device for tensor in (*self.owner.parameters(), *tree.tensors(inputs))]
-        return found[0] if found else torch.device("cpu")
-
-    def run_layers(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The module with its layers' kernels on."""
-        if self.breakdown.is_due and not self.session.measuring.on:
-            return self.breakdown.run(lambda: self.run_layers(args, kwargs))
-        switch = self.layers.switch
-        before = switch.on
-        switch.on = True
-        try:
-            return self.shell.eager(*args, **kwargs)
-        finally:
-            switch.on = before
-
-    @contextmanager
-    def reporting(self) -> Iterator[None]:
-        """A failure of ours inside it leaves the module eager, with the reason."""
-        try:
-            yield
-        except tree.NotPlainError as error:
-            self.settle(Skipped("optimize", str(error)))
-        except Exception as error:  # Nothing of ours may reach the caller of the module.
-            self.settle(Skipped("optimize", f"{type(error).__name__}: {error}"))
-
-    @contextmanager
-    def quiet(self) -> Iterator[None]:
-        """Runs of ours: no plan takes them for the program's calls, and the program's random numbers stay what they were."""
-        devices = {p.device for p in self.owner.parameters() if p.is_cuda}
-        with self.session.measuring.set(True), self.session.depth.deeper(), torch.random.fork_rng(devices=list(devices)):
-            yield
 
     def tell_if_settled(self) -> None:
         """To the plan, once for every new phase."""
@@ -252,36 +208,11 @@ class Target:
         is_final = is_unfit or outcome.is_short or outcome.call_s < self.session.limits.follow_call_s
         self.phase = Eager(outcome.skipped, is_worth_saying, is_final)
 
-    def replay(self, call: Call, fast: bool) -> Any:
-        """A recorded call to its end, with or without what is enabled."""
-        if fast:
-            # The guard stands in front of every fast call, so its time counts in every race.
-            self.guard.check(call.args, call.kwargs)
-        whole = self.layers.wholes.get(call.key) if fast else None
-        output = DECLINED if whole is None else whole(call.args, call.kwargs)
-        if output is DECLINED:
-            with self.layers.switch.set(fast):
-                output = self.shell.eager(*call.args, **call.kwargs)
-        self._synchronize()
-        return output
-
-    def _synchronize(self) -> None:
-        parameter = next(self.owner.parameters(), None)
-        if parameter is not None and parameter.is_cuda:
-            torch.cuda.synchronize(parameter.device)
-
     def settle(self, *skipped: Skipped) -> None:
         """Eager for good."""
-        self._undo_()
+        self.undo_()
         self._recorder.forget_()
         self.phase = Eager(skipped, is_worth_saying=True)
-
-    def _undo_(self) -> None:
-        if isinstance(self.phase, Fast):
-            for _, applied in reversed(self.phase.outcome.applied):
-                applied.disable()
-        self.layers.wholes.clear()
-        self.layers.prune_(everything=True)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from ..applied import Applied, Kept
-from ..guard import Key
-from ..layers import Layers, Whole
+from ..calls.guard import Key
+from ..leaf.layers import Layers, Whole
 
 NAME: Final = "graph"
 

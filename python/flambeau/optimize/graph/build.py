@@ -23,11 +23,11 @@ from typing import IO, Any, Final
 import torch
 from torch import nn
 
-from ..capture import Call
-from ..guard import Parameters
+from ..calls.capture import Call
+from ..calls.guard import Parameters
+from ..kept.store import Store
 from ..limits import Limits
 from ..memory import free_bytes
-from ..store import Store
 from .package import FILE
 
 _POLL_S: Final = 0.25

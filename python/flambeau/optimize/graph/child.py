@@ -40,7 +40,8 @@ def main() -> None:
 def _build(fd: int, directory: Path, num_threads: int) -> dict[str, Any]:
     import torch
 
-    from .. import identity, tree
+    from ..calls import tree
+    from ..kept import identity
     from .inputs import Inputs, given_arguments
     from .package import FILE
     from .skeleton import skeleton

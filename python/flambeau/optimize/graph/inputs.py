@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import tree
-from ..guard import Parameters, argument_name
+from ..calls import tree
+from ..calls.guard import Parameters, argument_name
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from ..identity import processor_flags
-from ..layers import DECLINED
-from ..store import Entry
+from ..kept.identity import processor_flags
+from ..kept.store import Entry
+from ..leaf.layers import DECLINED
 from .inputs import Inputs
 from .skeleton import Fill
 from .watch import Watch

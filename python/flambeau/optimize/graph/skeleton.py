@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import tree
+from ..calls import tree
 
 Fill = Callable[[Iterator[Tensor]], Any]
 

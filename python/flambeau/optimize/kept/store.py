@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .limits import LIMITS, Limits
+from ..limits import LIMITS, Limits
 
 _ENTRY: Final = "entry.json"
 _FORMAT: Final = 1

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..timing import Clock
 from .int8 import Int8Kernel
 from .kernels import Kernel
 from .ranges import Seen
-from .timing import Clock
 
 # A layer is run until this much time has passed, or so often, and the fastest run counts: the first of a shape builds its code.
 _ENOUGH_S = 8e-3

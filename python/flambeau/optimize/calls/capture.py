@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..leaf.stamp import version
 from . import tree
 from .guard import Key, Parameters, argument_name, call_key
-from .stamp import version
 
 _BARE = frozenset(nn.Module().__dict__) | {"forward"}
 

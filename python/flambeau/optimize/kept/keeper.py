@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..calls.guard import Key
+from ..limits import Quality
 from . import identity, keeping
-from .guard import Key
 from .keeping import KeptPlan
-from .limits import Quality
 from .store import Entry, Store
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .guard import Key
+from ..calls.guard import Key
 
 _SAMPLES = 64
 
@@ -142,7 +142,7 @@ def _device(device: torch.device) -> str:
 def source(folder: str = "") -> str:
     """Of this package or one of its folders: a plan is kept by the code that can recall it."""
     digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parent / folder).rglob("*.py")):
+    for path in sorted((Path(__file__).parent.parent / folder).rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

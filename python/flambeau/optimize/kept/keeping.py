@@ -11,10 +11,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from .applied import Kept
-from .gate import Difference
-from .limits import Tolerance
-from .report import Skipped
+from ..applied import Kept
+from ..gate import Difference
+from ..limits import Tolerance
+from ..report import Skipped
 from .store import Entry
 
 _TENSORS: Final = "tensors.bin"

@@ -15,12 +15,12 @@ from typing import Final
 import torch
 from torch import nn
 
-from .applied import Applied, AppliedKernels, Json, Kept, Trial
-from .gate import EQUAL, Difference, difference
+from ..applied import Applied, AppliedKernels, Json, Kept, Trial
+from ..gate import EQUAL, Difference, difference
+from ..limits import Quality
+from ..memory import memory_refusal
 from .int8 import Group, Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
 from .layers import Layers
-from .limits import Quality
-from .memory import memory_refusal
 from .profiling import Probe, Reading
 
 _KINDS: Final[Mapping[type[nn.Module], type[Int8Kernel]]] = {nn.Linear: Int8Linear, nn.Conv2d: Int8Conv}

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
+from ..limits import Limits
 from .capture import Call, Footprint, record, with_output
 from .guard import Key, Parameters, call_key
-from .limits import Limits
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from .guard import Key
+from ..calls.guard import Key
+from ..switch import Switch
 from .kernels import Kernel, LayerPatch
-from .switch import Switch
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .patch import Patch
+from ..patch import Patch
+from ..switch import Switch
 from .stamp import WeightStamp
-from .switch import Switch
 
 
 class Kernel(ABC):

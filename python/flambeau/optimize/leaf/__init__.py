@@ -1,0 +1,1 @@
+"""Faster kernels for single layers: which layers, which kernels, at what error."""
