@@ -2,7 +2,8 @@
 import { FlambeauError, toError } from "../errors.ts";
 import type { PyCall } from "./call.ts";
 import { array, integer } from "./decode.ts";
-import type { EncodedMessage, Encoder } from "./encode.ts";
+import type { Encoder } from "./encode.ts";
+import type { EncodedMessage } from "./encoded.ts";
 import type { Handle, Handles } from "./handles.ts";
 import { enter, type Inside } from "./inside.ts";
 import type { CallScope, Scopes } from "./scope.ts";

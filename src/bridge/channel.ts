@@ -2,6 +2,7 @@
 // call fails once. Knows no process: whoever owns one says why it ended.
 import type { Duplex } from "node:stream";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
+import { Arrivals } from "./arrivals.ts";
 import { Blocks } from "./blocks.ts";
 import { type CallOwner, limitCall, PyCall } from "./call.ts";
 import { CallSites } from "./call-sites.ts";
@@ -15,8 +16,9 @@ import {
   type WorkerHello,
   type WorkerStats,
 } from "./channel-options.ts";
-import { array, Decoder, type Expected, type HandleFields } from "./decode.ts";
-import { type EncodedMessage, Encoder } from "./encode.ts";
+import { array, Decoder, type HandleFields } from "./decode.ts";
+import { Encoder } from "./encode.ts";
+import type { EncodedMessage } from "./encoded.ts";
 import { type Handle, Handles } from "./handles.ts";
 import { FrameType, type Header, PROTOCOL_VERSION } from "./protocol.ts";
 import { errorFromFailure, stoppedError } from "./py-error.ts";
@@ -40,8 +42,7 @@ export class Channel {
   readonly #calls = new Map<number, PyCall>();
   readonly #callOwner: CallOwner;
   readonly #questions = new Questions();
-  /** Messages whose attachments are not whole yet, by attachment. */
-  readonly #waiting = new Map<number, { left: number; deliver: () => void }>();
+  readonly #arrivals = new Arrivals();
   #ended: Error | undefined;
   #nextId = 1;
   #isBusy = false;
@@ -79,7 +80,7 @@ export class Channel {
     });
     this.#transport = new Transport(stream, limits, {
       onFrame: (header, body) => this.#receive(header, body),
-      onAttachment: (id) => this.#attached(id),
+      onAttachment: (id) => this.#arrivals.arrived(id),
       onEnd: (error) => {
         if (options.onEnd !== undefined) options.onEnd(error);
         else this.fail(error ?? new FlambeauError("WORKER_EXITED", "The channel to Python was closed."));
@@ -176,7 +177,7 @@ export class Channel {
     this.#calls.clear();
     this.#questions.fail(error);
     this.callbacks.clear();
-    this.#waiting.clear();
+    this.#arrivals.clear();
     this.handles.clear();
     this.blocks.clear();
     this.#busy();
@@ -229,23 +230,8 @@ export class Channel {
   #receive(header: Header, body: Uint8Array): void {
     const { value, expected } = this.#decoder.message(body);
     if (expected.length === 0) return this.#deliver(header, value);
-    this.#await(expected, () => this.#deliver(header, value));
-  }
-
-  #await(expected: readonly Expected[], deliver: () => void): void {
-    const waiting = { left: expected.length, deliver };
-    for (const { id } of expected) {
-      if (this.#waiting.has(id))
-        throw new FlambeauError("PROTOCOL_ERROR", `The worker announced the attachment ${id} a second time.`);
-      this.#waiting.set(id, waiting);
-    }
+    this.#arrivals.expect(expected, () => this.#deliver(header, value));
     for (const { id, bytes } of expected) this.#transport.expect(id, bytes);
-  }
-
-  #attached(id: number): void {
-    const waiting = this.#waiting.get(id);
-    this.#waiting.delete(id);
-    if (waiting !== undefined && --waiting.left === 0) waiting.deliver();
   }
 
   #deliver({ type, id }: Header, value: unknown): void {

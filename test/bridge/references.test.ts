@@ -1,6 +1,7 @@
 // Live objects inside of messages: told to whoever waits for the answer, and refused where they have no meaning any more.
 import { describe, expect, test } from "vitest";
-import { type EncodedMessage, Encoder } from "../../src/bridge/encode.ts";
+import { Encoder } from "../../src/bridge/encode.ts";
+import type { EncodedMessage } from "../../src/bridge/encoded.ts";
 import { RECIPE, type Recipe } from "../../src/bridge/values.ts";
 import { limits } from "../../src/config.ts";
 import { FlambeauError } from "../../src/errors.ts";
