@@ -66,9 +66,10 @@ describe.runIf(process.platform === "linux")("a machine without a GPU", () => {
     await using index = await servePackages(place.wheels);
     await using cpu = await servePackages(cpuWheels);
     const said = collectingLogger();
+    // Never answered: an installation that waited for one of CUDA's packages would not end.
+    index.fault("/files/nvidia", "hold");
     const installed = await install(place, said, { accelerator: "cpu", cpuIndex: cpu.url, index: index.url });
     expect(installed).toEqual(["torch-2.13.0+cpu.dist-info"]);
-    expect(index.requests.filter((path) => path.startsWith("/files/nvidia"))).toEqual([]);
     expect(said.warnings).toEqual([]);
   });
 
