@@ -171,9 +171,9 @@ describe("a cancel", () => {
       expect(error).toMatchObject({ name: "AbortError", code: "CANCELLED" });
       expect(error.stack).toContain("python-cancel.test.ts");
     }
-    // C that holds the interpreter ends by itself, and only then hears of it.
+    // C that holds the interpreter goes on to its own end, and what comes after it is stopped.
     const controller = new AbortController();
-    const held = failureOf(subject.holds_the_lock.$opts({ signal: controller.signal })(py.float(0.5)));
+    const held = failureOf(subject.holds_the_lock_and_sleeps.$opts({ signal: controller.signal })(py.float(0.5)));
     setTimeout(() => controller.abort(), 50);
     expect(await held).toMatchObject({ code: "CANCELLED" });
     const outcomes = await race(RACES, 7);

@@ -542,6 +542,12 @@ def holds_the_lock(seconds: float) -> int:
     return os.getpid()
 
 
+def holds_the_lock_and_sleeps(seconds: float) -> None:
+    """The same, and then what a cancel can stop: the lock given back at the very end may be too late for one."""
+    holds_the_lock(seconds)
+    time.sleep(60)
+
+
 def uses_up(threads: int, children: int) -> dict[str, int]:
     """Threads, processes and descriptors, as many as it gets; they stay."""
     used = {"threads": 0, "children": 0, "files": 0}
