@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -199,6 +200,8 @@ def test_as_many_layers_are_chosen_as_the_error_allows(every_layer_gains):
         assert torch.equal(given.run(given.calls[0], True), expected), "prepared means disabled"
         applied.enable()
         assert 0 < error(given.run(given.calls[0], True), expected) <= allowed
+        applied.disable()
+        assert torch.equal(given.run(given.calls[0], True), expected), "refused means gone"
         num_chosen.append(len(applied.keep().choices["layers"]))
     assert num_chosen[0] == 5
     assert num_chosen == sorted(num_chosen, reverse=True)
@@ -245,6 +248,18 @@ def test_a_fresh_process_has_it_from_the_store_without_measuring(every_layer_gai
         assert made.report(module).applied == ("int8",), made.report(module)
     assert messages.count("trying int8") == 1
     assert torch.equal(*outputs)
+
+
+def test_ranges_are_fixed_only_where_several_calls_had_the_same_and_found_at_each_call_elsewhere(every_layer_gains):
+    for num_calls in (1, 2):
+        module = mixer()
+        layers = Layers(module)
+        given = trial(module, layers)
+        given = dataclasses.replace(given, calls=given.calls[:num_calls])
+        chosen = Int8Layers().apply_(layers, CPU, given).keep()
+        fixed = [one["steps"] is not None for one in chosen.choices["layers"].values()]
+        assert any(fixed) == (num_calls > 1)
+        assert bool(chosen.tensors) == (num_calls > 1)
 
 
 def test_without_time_for_it_the_reason_says_how_much_it_takes():

@@ -132,9 +132,11 @@ class _Choosing:
             raise ValueError(f"choosing layers takes {needed_s:.2g} s or more, {self._trial.left_s():.2g} s are left for it")
         try:
             self._read()
-            return AppliedInt8(self._layers, {layer: self._probes[layer].kernel for layer in self._choose()})
+            chosen = self._choose()
         finally:
             self._install(())
+        # Only now: what a layer used before is not what was tried on it.
+        return AppliedInt8(self._layers, {layer: self._probes[layer].kernel for layer in chosen})
 
     def _read(self) -> None:
         """Reads every layer in the last recorded calls, as many as there is time for; the last one's readings count."""

@@ -23,8 +23,10 @@ _ENOUGH_S = 8e-3
 _MOST_RUNS = 5
 # Fewer values per channel say nothing about a channel's mean error.
 _FEWEST_FOR_MEAN = 256
-# Ranges that differ by more from one call to the next are found anew at each call.
+# Ranges that differ by more from one call to the next are found anew at each call. So are those of which fewer calls tell:
+# one picture's range clips another's, and a dark background comes out grey.
 _STEADY = 1.5
+_FEWEST_FOR_RANGE = 2
 
 
 @dataclass
@@ -88,7 +90,8 @@ class Probe(Kernel):
     def _read(self, x: Tensor, output: Tensor, own_s: float) -> None:
         kernel, reading = self.kernel, self.reading
         self._seen.note_(x)
-        kernel.steps = self._seen.steps() if self._seen.spread <= _STEADY else None
+        is_steady = self._seen.num_seen >= _FEWEST_FOR_RANGE and self._seen.spread <= _STEADY
+        kernel.steps = self._seen.steps() if is_steady else None
         kernel.correction_O = None
         kernel.prepare_(x.shape)
         self.shape = tuple(x.shape)
@@ -97,7 +100,8 @@ class Probe(Kernel):
         channels = 1 if wrong.dim() == 4 else wrong.dim() - 1
         count = wrong.numel() // wrong.shape[channels]
         energy = float(wrong.square().sum())
-        if count >= _FEWEST_FOR_MEAN:
+        # What one call's error means on average says nothing of another's.
+        if is_steady and count >= _FEWEST_FOR_MEAN:
             kernel.correction_O = wrong.mean([dim for dim in range(wrong.dim()) if dim != channels])
             energy -= float(kernel.correction_O.square().sum()) * count
         reading.error_energy += max(0.0, energy)

@@ -44,6 +44,11 @@ class Seen:
         """The widest range of one tensor over the narrowest: 1 where all had the same."""
         return max(self._widths) / min(self._widths)
 
+    @property
+    def num_seen(self) -> int:
+        """How many tensors were noted."""
+        return len(self._widths)
+
     def steps(self) -> Steps:
         """Rounding costs width² / 12 / 255² for each number, clipping the squared distance; the least sum of both."""
         centers, counts = torch.cat(self._centers), torch.cat(self._counts)
