@@ -1,20 +1,11 @@
 // Functions that a real Python calls: what they get, what Python gets of them, and how long it lives.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyExpr, PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
 import { signal } from "../support/signal.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { startWorker, workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
+const { py, subject, worker } = await workerForFile();
 
 describe("a function that Python calls", () => {
   test("Python waits for a function of ours, which may take its time and call Python 50 deep, and raises its very error", async () => {
@@ -78,7 +69,7 @@ describe("a function that Python calls", () => {
   test("keeps calls of another flow waiting until the outer call has ended", async () => {
     const order: string[] = [];
     const [entered, leave] = [signal(), signal()];
-    const scope = running.worker.channel.scopes.create();
+    const scope = worker.channel.scopes.create();
     const outer = subject
       .call_with(async () => {
         entered.send();
@@ -87,7 +78,7 @@ describe("a function that Python calls", () => {
       })
       .then(() => order.push("outer"));
     await entered.came;
-    const other = running.worker.channel.scopes.run(scope, () => subject.echo("x").then(() => order.push("other")));
+    const other = worker.channel.scopes.run(scope, () => subject.echo("x").then(() => order.push("other")));
     const inside = subject.echo("y").then(() => order.push("inside"));
     await inside;
     leave.send();
@@ -131,7 +122,7 @@ describe("a function that Python calls", () => {
   });
 
   test("whose request has ended says so to Python", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create();
     const kept = await scopes.run(scope, () => subject.echo(() => 1).then());
     scope.end();
@@ -190,7 +181,7 @@ describe("a function that Python does not wait for", () => {
   });
 
   test("that throws fails what passed it, and Python hears nothing of it", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create();
     const mistake = new RangeError("in progress");
     await scopes.run(scope, async () => {
@@ -206,7 +197,7 @@ describe("a function that Python does not wait for", () => {
 
 describe("a function passed outside of any request", () => {
   test("can be called as long as Python holds it, and is forgotten afterwards", async () => {
-    const { callbacks } = running.worker.channel;
+    const { callbacks } = worker.channel;
     const before = callbacks.size;
     const keeper = await subject.Keeper((n: number) => n + 1);
     for (let count = 0; count < 50; count++) await subject.call_with((n: number) => n, count);

@@ -1,24 +1,16 @@
 // Calls to a real Python: order, pipelining, identity, arguments, members, items, scalars.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import type { PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { turn } from "../support/signal.ts";
+import { workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
+const { py, subject, worker, unseen } = await workerForFile();
 let model: PyRef;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
 
 beforeEach(async () => {
   model = await subject.Model();
 });
-
-afterAll(() => running[Symbol.asyncDispose]());
 
 describe("order", () => {
   test("a call sees what was assigned before it, also when that is a call that nobody awaited", async () => {
@@ -53,11 +45,11 @@ describe("order", () => {
     const error = await failureOf(py.flush());
     expect(error).toMatchObject({ pythonType: "AttributeError", callPath: expect.stringContaining(".read_only = …") });
     await py.flush();
-    expect(running.unseen).toEqual([]);
+    expect(unseen).toEqual([]);
   });
 
   test("an assignment that fails fails the request that made it", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create();
     await scopes.run(scope, async () => {
       model.read_only = py.of(2);
@@ -75,12 +67,12 @@ describe("order", () => {
   });
 
   test("a call that fails with nobody waiting is told once", async () => {
-    const before = running.unseen.length;
+    const before = unseen.length;
     subject.raises("ValueError", "nobody listens");
     await subject.echo(1);
-    await new Promise((resolve) => setImmediate(resolve));
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(running.unseen.slice(before).map(({ message }) => message)).toEqual(["ValueError: nobody listens"]);
+    await turn();
+    await turn();
+    expect(unseen.slice(before).map(({ message }) => message)).toEqual(["ValueError: nobody listens"]);
   });
 });
 

@@ -3,30 +3,21 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyExpr } from "../../src/bridge/stub-types.ts";
 import { FlambeauError } from "../../src/errors.ts";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { turn } from "../support/signal.ts";
+import { startWorker, workerForFile } from "../support/worker.ts";
 
 /** Longer than any test may take: a call that is not stopped fails its test. */
 const FOREVER_S = 60;
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-  await subject.echo(1);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
+const { py, subject, worker } = await workerForFile();
 
 /** Until the main thread of Python is in a call, and in this Python function. */
-async function inside(word: string, { worker } = running): Promise<void> {
-  while (!(await worker.channel.stack()).includes(word)) await new Promise((resolve) => setImmediate(resolve));
+async function inside(word: string, { channel } = worker): Promise<void> {
+  while (!(await channel.stack()).includes(word)) await turn();
 }
 
 async function stopped(call: (signal: AbortSignal) => PyExpr, word: string): Promise<Error> {
@@ -81,7 +72,7 @@ describe("a running call is stopped", () => {
   });
 
   test("with its request, together with all others of that request", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const controller = new AbortController();
     const scope = scopes.create(controller.signal);
     const calls = scopes.run(scope, () =>
@@ -104,7 +95,7 @@ describe("a call that waits its turn", () => {
     await inside("in sleeps");
     controller.abort();
     expect(await queued).toMatchObject({ code: "CANCELLED" });
-    expect((await running.worker.channel.ping()).running).not.toBeNull();
+    expect((await worker.channel.ping()).running).not.toBeNull();
     expect(await first).toBe("slept");
     expect(await log.$value()).toEqual([]);
   });
@@ -135,7 +126,7 @@ async function race(count: number, seed: number): Promise<Map<string, number>> {
   const one = async (number: number): Promise<string> => {
     const controller = new AbortController();
     const call = subject.busy_echo.$opts({ signal: controller.signal })(number, next(200)).then();
-    for (let turns = next(60); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+    for (let turns = next(60); turns > 0; turns--) await turn();
     controller.abort();
     return call.then(
       (value: unknown) => (value === number ? "result" : `the result of another call: ${String(value)}`),
@@ -182,7 +173,7 @@ describe("a cancel", () => {
     console.info(`${RACES} cancels at random moments:`, Object.fromEntries(outcomes));
     expect(await log.$value()).toEqual([]);
     expect(await subject.echo("usable")).toBe("usable");
-    expect(running.worker.channel.openCalls).toEqual([]);
+    expect(worker.channel.openCalls).toEqual([]);
   }, 120_000);
 });
 
@@ -212,7 +203,7 @@ describe("code that swallows the cancel", () => {
     const controller = new AbortController();
     const call = failureOf(stubborn.subject.swallows.$opts({ signal: controller.signal })(FOREVER_S));
     const bystander = failureOf(stubborn.subject.echo(1));
-    await inside("in swallows", stubborn);
+    await inside("in swallows", stubborn.worker);
     controller.abort();
     expect(await call).toMatchObject({ code: "CANCELLED", name: "AbortError" });
     const ended = await bystander;

@@ -1,19 +1,11 @@
 // What `async def` makes in a real Python: awaited like anything else, looped over, entered and left.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { turn } from "../support/signal.ts";
+import { workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
+const { py, subject, worker } = await workerForFile();
 
 describe("a coroutine", () => {
   test("runs to its end, and the call has what it returns", async () => {
@@ -42,8 +34,7 @@ describe("a coroutine", () => {
     expect(loop).toBe(null);
     const controller = new AbortController();
     const call = failureOf(subject.cleans_up_later.$opts({ signal: controller.signal })(log, 60));
-    while ((await running.worker.channel.ping()).running === null)
-      await new Promise((resolve) => setImmediate(resolve));
+    while ((await worker.channel.ping()).running === null) await turn();
     controller.abort();
     expect(await call).toMatchObject({ code: "CANCELLED" });
     expect(await log.$value()).toEqual(["cleaned"]);

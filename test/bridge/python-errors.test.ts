@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { PyError } from "../../src/errors.ts";
 import { failureOf } from "../support/errors.ts";
+import { turn } from "../support/signal.ts";
 import { workerForFile } from "../support/worker.ts";
 
 const { py, subject, worker } = await workerForFile();
@@ -34,7 +35,7 @@ describe("what an exception says", () => {
   test("names the line where an expression was made, also when it is awaited far away", async () => {
     const made = subject.raises("ValueError", "made here");
     const elsewhere = async (): Promise<unknown> => made;
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     expect((await failureOf(elsewhere())).stack).toContain("python-errors.test.ts");
   });
 

@@ -3,37 +3,15 @@
 import { Console } from "node:console";
 import { Writable } from "node:stream";
 import { inspect } from "node:util";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import type { PyExpr, PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { turn } from "../support/signal.ts";
+import { trackedBy } from "../support/tracked.ts";
+import { startWorker, workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
-
-const live = (): Promise<number> => subject.live().$number();
-
-/** Until the collector has run and Python has let go. */
-async function collected(expected: number): Promise<number> {
-  setFlagsFromString("--expose-gc");
-  const gc = runInNewContext("gc") as () => void;
-  for (let round = 0; round < 100; round++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    if ((await live()) === expected) break;
-  }
-  return live();
-}
+const { py, subject, worker } = await workerForFile();
+const { live, collected } = trackedBy(subject);
 
 describe("an object that TypeScript holds", () => {
   test("is freed by `using` before the next statement completes", async () => {
@@ -53,7 +31,7 @@ describe("an object that TypeScript holds", () => {
       expect(await live()).toBe(1);
     }
     expect(seen.$released).toBe(true);
-    expect((await running.worker.channel.ping()).queued).toBe(0);
+    expect((await worker.channel.ping()).queued).toBe(0);
     expect(await live()).toBe(0);
   });
 
@@ -110,7 +88,7 @@ describe("an object that TypeScript holds", () => {
   });
 
   test("results of calls, iterators and their items leave nothing behind in the worker's table", async () => {
-    const { channel } = running.worker;
+    const { channel } = worker;
     /** What the worker holds when everything that was given back has arrived; the last call's own result is among it. */
     const table = async (): Promise<number> => {
       channel.handles.flush();
@@ -167,10 +145,10 @@ describe("a proxy in the hands of", () => {
 
   /** `body` runs and nothing is sent for it. */
   async function silently(body: () => unknown): Promise<void> {
-    const call = vi.spyOn(running.worker.channel, "call");
+    const call = vi.spyOn(worker.channel, "call");
     try {
       await body();
-      await new Promise((resolve) => setImmediate(resolve));
+      await turn();
       expect(call).not.toHaveBeenCalled();
     } finally {
       call.mockRestore();

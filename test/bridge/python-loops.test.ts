@@ -1,20 +1,11 @@
 // Loops over objects of a real Python, and blocks inside of its context managers.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyExpr, PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
-import { signal } from "../support/signal.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { signal, turn } from "../support/signal.ts";
+import { workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
+const { py, subject, worker, unseen } = await workerForFile();
 
 describe("iteration", () => {
   test("gives values and settled objects, of sequences, generators and dicts", async () => {
@@ -48,7 +39,7 @@ describe("iteration", () => {
     );
     expect(seen).toEqual([0, 1]);
     expect(error).toMatchObject({ pythonType: "ValueError", traceback: expect.stringContaining("in count") });
-    expect(running.unseen.map(({ message }) => message)).not.toContain("ValueError: no 2");
+    expect(unseen.map(({ message }) => message)).not.toContain("ValueError: no 2");
   });
 
   test("a generator that is held can be used on after a loop has left it, and by two at once", async () => {
@@ -63,15 +54,15 @@ describe("iteration", () => {
   });
 
   test("what is no iterable says so once", async () => {
-    const before = running.unseen.length;
+    const before = unseen.length;
     const error = await failureOf(
       (async () => {
         for await (const _ of py.expr`5`) throw new TypeError("unreachable");
       })(),
     );
     expect(error).toMatchObject({ pythonType: "TypeError", message: expect.stringContaining("not iterable") });
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(running.unseen.length).toBe(before);
+    await turn();
+    expect(unseen.length).toBe(before);
   });
 });
 
@@ -164,7 +155,7 @@ describe("context managers", () => {
   test("are left even when the request was cancelled inside of the body", async () => {
     const manager = await subject.Manager();
     const controller = new AbortController();
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create(controller.signal);
     const work = scopes.run(scope, () =>
       py.with(manager, async () => {

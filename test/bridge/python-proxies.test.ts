@@ -1,27 +1,16 @@
 // What a bridge has to get right about calls, names and order, one behaviour a test, against a real Python.
 import { inspect } from "node:util";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import type { PyExpr, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test, vi } from "vitest";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { turn } from "../support/signal.ts";
+import { startWorker, workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const { py, subject, worker, unseen } = await workerForFile();
 
 describe("a bridge", () => {
   test("waiting for a handle, logging, comparing or cloning it asks Python nothing, and every Python name can be reached", async () => {
     const model = await subject.Model();
-    const sent = vi.spyOn(running.worker.channel, "call");
+    const sent = vi.spyOn(worker.channel, "call");
     const through = async (): Promise<unknown> => model;
     expect(await model).toBe(model);
     expect(await Promise.resolve(model)).toBe(model);
@@ -50,14 +39,14 @@ describe("a bridge", () => {
     expect(await model("a cat")).toBe("a cat with new {}");
     model.read_only = py.of(2);
     expect(await failureOf(py.flush())).toMatchObject({ pythonType: "AttributeError" });
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create();
     await scopes.run(scope, async () => {
       model.read_only = py.of(3);
       expect(await model("a dog")).toContain("a dog");
     });
     expect(await failureOf(scope.settle())).toMatchObject({ pythonType: "AttributeError" });
-    expect(running.unseen).toEqual([]);
+    expect(unseen).toEqual([]);
     expect(() => {
       const counted = model as unknown as { zero: number };
       counted.zero += 1;
@@ -65,12 +54,12 @@ describe("a bridge", () => {
   });
 
   test("a failure that nobody awaits is told once; a chain fails with its first error, names that link and runs no further", async () => {
-    const before = running.unseen.length;
+    const before = unseen.length;
     subject.raises("ValueError", "nobody listens");
     await subject.echo(1);
     await turn();
     await turn();
-    expect(running.unseen.slice(before).map(({ message }) => message)).toEqual(["ValueError: nobody listens"]);
+    expect(unseen.slice(before).map(({ message }) => message)).toEqual(["ValueError: nobody listens"]);
     const log = await py.expr`[]`;
     const model = await subject.Model();
     const error = await failureOf(model.step(log, "a").step(log, "fail").step(log, "c").step(log, "d"));

@@ -1,35 +1,12 @@
 // Many objects of a real Python at once: scopes that give them back together, and as many made and dropped as one likes.
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyExpr, PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { trackedBy } from "../support/tracked.ts";
+import { workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
-
-const live = (): Promise<number> => subject.live().$number();
-
-/** Until the collector has run and Python has let go. */
-async function collected(expected: number): Promise<number> {
-  setFlagsFromString("--expose-gc");
-  const gc = runInNewContext("gc") as () => void;
-  for (let round = 0; round < 100; round++) {
-    gc();
-    await new Promise((resolve) => setTimeout(resolve, 10));
-    if ((await live()) === expected) break;
-  }
-  return live();
-}
+const { py, subject } = await workerForFile();
+const { live, collected } = trackedBy(subject);
 
 describe("a scope", () => {
   test("gives back what came inside at its end, but for what it returns and what says `$keep()`", async () => {

@@ -1,25 +1,16 @@
 // Who waits for whom: blocks that hold Python's main thread, functions that Python waits for, and waits that would have no end.
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { PyExpr, PyRef, Python } from "../../src/bridge/stub-types.ts";
+import { describe, expect, test } from "vitest";
+import type { PyExpr, PyRef } from "../../src/bridge/stub-types.ts";
 import { failureOf } from "../support/errors.ts";
 import { signal } from "../support/signal.ts";
-import { startWorker, type TestWorker } from "../support/worker.ts";
+import { workerForFile } from "../support/worker.ts";
 
-let running: TestWorker;
-let py: Python;
-let subject: PyExpr;
-
-beforeAll(async () => {
-  running = await startWorker();
-  ({ py, subject } = running);
-});
-
-afterAll(() => running[Symbol.asyncDispose]());
+const { py, subject, worker } = await workerForFile();
 
 /** Everything in the worker that waits or is open is over. */
 async function expectIdle(): Promise<void> {
   expect(await subject.echo("usable")).toBe("usable");
-  expect(running.worker.channel.openCalls).toEqual([]);
+  expect(worker.channel.openCalls).toEqual([]);
 }
 
 describe("a block", () => {
@@ -34,7 +25,7 @@ describe("a block", () => {
     });
     await entered.came;
     const others = [order.append("out 1").then(), order.append("out 2").then()];
-    await running.worker.channel.ping();
+    await worker.channel.ping();
     leave.send();
     await Promise.all([block, ...others]);
     expect(await order.$value()).toEqual(["in 1", "in 2", "out 1", "out 2"]);
@@ -103,7 +94,7 @@ describe("a function that Python waits for", () => {
   });
 
   test("may work on behalf of another scope: its calls run inside all the same", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const stage = scopes.create();
     expect(await subject.call_with(() => scopes.run(stage, () => subject.echo("staged").$string()))).toBe("staged");
     stage.end();
@@ -149,7 +140,7 @@ describe("a wait without end is DEADLOCK, named on both sides,", () => {
   });
 
   test("of a function for a call of another request", async () => {
-    const { scopes } = running.worker.channel;
+    const { scopes } = worker.channel;
     const scope = scopes.create();
     const entered = signal();
     let other: PyExpr | undefined;

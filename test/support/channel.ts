@@ -8,7 +8,7 @@ import type { Python } from "../../src/bridge/stub-types.ts";
 import { limits } from "../../src/config.ts";
 import { Peer } from "./peer.ts";
 
-export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+export { turn } from "./signal.ts";
 
 const open: Channel[] = [];
 

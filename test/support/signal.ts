@@ -6,3 +6,6 @@ export function signal(): { readonly came: Promise<void>; send(): void } {
   });
   return { came, send };
 }
+
+/** Everything that is due in this process has had its turn. */
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
