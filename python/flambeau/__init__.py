@@ -4,6 +4,10 @@ from __future__ import annotations
 
 __all__ = ["cancelled", "log", "progress"]
 
+# As in `typing`, by whose name type checkers know it: importing that takes as long as starting Python, and all we want of it are names
+# in annotations, which nobody evaluates.
+TYPE_CHECKING = False
+
 
 def progress(step: int, total: int | None = None, stage: str | None = None) -> None:
     """Tells the caller of the running request how far it is. At most about 50 a second travel; the last one always does."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import faulthandler
 import itertools
 import os
-import signal
 import sys
-from typing import Any
+from _signal import SIGUSR1  # type: ignore[import-not-found]
 
-from flambeau import context, pipelines, stdio
+from flambeau import TYPE_CHECKING, context, pipelines, stdio
 from flambeau.callbacks import Callbacks
 from flambeau.channel import EXIT_PROTOCOL, Channel
 from flambeau.codec import Encoder
@@ -21,6 +20,9 @@ from flambeau.objects import Objects
 from flambeau.protocol import EVENT, SWITCH_S, ProtocolError
 from flambeau.reading import WireInbox
 from flambeau.resolve import Resolver
+
+if TYPE_CHECKING:
+    from typing import Any
 
 EXIT_USAGE = 64  # EX_USAGE of sysexits.h
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -43,9 +45,8 @@ def main() -> None:
     stdio.close_in_children(fd, forget_in_child)
     stdio.settle_streams()
     stdio.die_with_parent()
-    if hasattr(signal, "SIGUSR1"):
-        # The main thread alone: another one may be changing the very frames that would be read, without the lock (seen: SIGSEGV).
-        faulthandler.register(signal.SIGUSR1, all_threads=False)
+    # The main thread alone: another one may be changing the very frames that would be read, without the lock (seen: SIGSEGV).
+    faulthandler.register(SIGUSR1, all_threads=False)
     sys.setswitchinterval(SWITCH_S)
     serve(reader, wire)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import array
 import sys
-from typing import Any
 
+from flambeau import TYPE_CHECKING
 from flambeau.placeholders import Array, Blob, NotSendable
 from flambeau.protocol import INLINE_BYTES
+
+if TYPE_CHECKING:
+    from typing import Any
 
 # What JavaScript has a typed array for; the names are numpy's.
 DTYPES = frozenset(

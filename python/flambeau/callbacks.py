@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
+from _queue import SimpleQueue
+from _weakref import ref
 from collections import deque
-from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any
 
+from flambeau import TYPE_CHECKING
 from flambeau.codec import Encoder
-from flambeau.frames import FrameWriter
-from flambeau.interrupts import Gate
-from flambeau.objects import BY_VALUE, Objects, describe
-from flambeau.placeholders import Function, Handle
-from flambeau.protocol import DROPPED, FUNCTION_LATEST_WINS, FUNCTION_WAITS, INVOKE, Return
+from flambeau.objects import BY_VALUE, describe
+from flambeau.placeholders import Handle
+from flambeau.protocol import DROPPED, FUNCTION_LATEST_WINS, FUNCTION_WAITS, INVOKE
 
-HostFunction = Callable[..., Any]
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flambeau.frames import FrameWriter
+    from flambeau.interrupts import Gate
+    from flambeau.objects import Objects
+    from flambeau.placeholders import Function
+    from flambeau.protocol import Return
+
+    HostFunction = Callable[..., Any]
+    Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class HostError(Exception):
@@ -61,7 +68,7 @@ class Callbacks:
         self._main = threading.main_thread()
         # Waiting threads other than the main one; the main thread finds its answers in the inbox.
         self._slots: dict[int, SimpleQueue[Return]] = {}
-        self._functions: dict[int, weakref.ref[Any]] = {}
+        self._functions: dict[int, ref[Any]] = {}
         self._dropped: deque[int] = deque()
         # Calls of latest-wins functions whose answer is awaited, and functions that hold a newer one back.
         self._latest: dict[int, tuple[Function, _Latest]] = {}
@@ -89,7 +96,7 @@ class Callbacks:
                 return self._invoke(described, (args, kwargs))
 
         host_function._flambeau_host = True  # type: ignore[attr-defined]
-        self._functions[described.id] = weakref.ref(host_function, lambda _gone: self._dropped.append(described.id))
+        self._functions[described.id] = ref(host_function, lambda _gone: self._dropped.append(described.id))
         return host_function
 
     def deliver(self, answer: Return) -> bool:

@@ -6,29 +6,35 @@ Whatever ends the reading ends the process: a worker without a host must not liv
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from _signal import SIGKILL  # type: ignore[import-not-found]
 
-from flambeau import protocol
+from flambeau import TYPE_CHECKING, protocol
 from flambeau.blocks import Blocks
-from flambeau.callbacks import Callbacks
 from flambeau.codec import Decoder, Encoder
-from flambeau.frames import FrameReader, FrameWriter, WireClosed
-from flambeau.interrupts import Gate
-from flambeau.jobs import Job, Running
-from flambeau.objects import Failed, Objects
-from flambeau.placeholders import Attachment
+from flambeau.frames import WireClosed
+from flambeau.jobs import Job
+from flambeau.objects import Failed
 from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
-from flambeau.reading import WireInbox
 from flambeau.stdio import complain
 
-# Valid until the next frame is read: whatever is kept of it is decoded first.
-Body = memoryview | bytearray
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
+
+    from flambeau.callbacks import Callbacks
+    from flambeau.frames import FrameReader, FrameWriter
+    from flambeau.interrupts import Gate
+    from flambeau.jobs import Running
+    from flambeau.objects import Objects
+    from flambeau.placeholders import Attachment
+    from flambeau.reading import WireInbox
+
+    # Valid until the next frame is read: whatever is kept of it is decoded first.
+    Body = memoryview | bytearray
 
 EXIT_PROTOCOL = 76  # EX_PROTOCOL of sysexits.h
 STACK_FRAMES = 200
@@ -283,6 +289,6 @@ def end_process(status: int) -> None:
     """Ends this process and, where the process group is its own, everything that it has started."""
     try:
         if os.getpgrp() == os.getpid():
-            os.killpg(os.getpgrp(), signal.SIGKILL)
+            os.killpg(os.getpgrp(), SIGKILL)
     finally:
         os._exit(status)

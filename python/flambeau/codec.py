@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import datetime
 import struct
-from collections.abc import Callable
-from typing import Any
 
-from flambeau.blocks import Blocks
+from flambeau import TYPE_CHECKING
 from flambeau.packing import ExtType, pack, unpack
 from flambeau.placeholders import Array, Attachment, Blob, Build, File, Function, Handle, Members, Module, NotSendable, Pairs, PathOf, Ref
 from flambeau.protocol import INLINE_BYTES, MAX_ATTACHMENT_BYTES, MAX_DEPTH, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flambeau.blocks import Blocks
 
 REF = 1
 PATH = 2

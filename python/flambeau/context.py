@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
-from flambeau.interrupts import Gate
-from flambeau.jobs import Job, Running
+from flambeau import TYPE_CHECKING
 from flambeau.protocol import PROGRESS_PER_SECOND
 from flambeau.stdio import complain
 
-# (tag of the request, body of the event)
-SendEvent = Callable[[int, dict[str, Any]], None]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flambeau.interrupts import Gate
+    from flambeau.jobs import Job, Running
+
+    # (tag of the request, body of the event)
+    SendEvent = Callable[[int, dict[str, Any]], None]
 
 
 class Context:

@@ -6,13 +6,15 @@ leaves behind go on when the next one does. asyncio is imported with the first c
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from contextlib import suppress
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # 70 ms at import
-    import asyncio
+from flambeau import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio  # 70 ms at import
+    from collections.abc import Coroutine
+    from typing import Any
 
 
 class Coroutines:

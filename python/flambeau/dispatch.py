@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
-from typing import Any
 
-from flambeau import pipelines
-from flambeau.callbacks import Callbacks
-from flambeau.context import Context
-from flambeau.frames import FrameWriter, WireClosed
-from flambeau.interrupts import CallCancelled, Gate
-from flambeau.jobs import Inbox, Item, Job, Running
-from flambeau.objects import FailedLink, Objects
+from flambeau import TYPE_CHECKING, pipelines
+from flambeau.frames import WireClosed
+from flambeau.interrupts import CallCancelled
+from flambeau.jobs import Job
+from flambeau.objects import FailedLink
 from flambeau.operations import Items, carry_out
-from flambeau.protocol import Call, Release, Return, Shutdown, Wake
-from flambeau.replies import Outcome, Replies, explain, note_of
-from flambeau.resolve import Resolver
+from flambeau.protocol import Release, Return, Shutdown, Wake
+from flambeau.replies import Replies, explain, note_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flambeau.callbacks import Callbacks
+    from flambeau.context import Context
+    from flambeau.frames import FrameWriter
+    from flambeau.interrupts import Gate
+    from flambeau.jobs import Inbox, Item, Running
+    from flambeau.objects import Objects
+    from flambeau.protocol import Call
+    from flambeau.replies import Outcome
+    from flambeau.resolve import Resolver
 
 LEAST_RECURSION_LIMIT = 1000
 

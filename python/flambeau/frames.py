@@ -10,8 +10,8 @@ import os
 import select
 import threading
 import time
+from _queue import SimpleQueue
 from collections import deque
-from queue import SimpleQueue
 
 from flambeau.protocol import CHUNK, CHUNK_BYTES, HEADER, MAX_UNSENT_BYTES, header, read_header
 

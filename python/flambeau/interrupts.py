@@ -6,17 +6,20 @@ while user code of a call runs; a cancel that comes while it is shut, or while a
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 
-# signal.getsignal looks in two enums for what it found, which takes longer than everything else after a call.
-from _signal import getsignal  # type: ignore[import-not-found]
-from collections.abc import Callable
-from types import FrameType
+# What is under `signal`, which makes enums: at import, and of what getsignal found, longer than everything else after a call.
+from _signal import SIGINT, getsignal, pthread_kill, signal  # type: ignore[import-not-found]
 
-from flambeau.jobs import Job, Running
+from flambeau import TYPE_CHECKING
 from flambeau.protocol import COOPERATIVE_S, NUDGE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from flambeau.jobs import Job, Running
 
 IMPORT_CODE = "<frozen importlib._bootstrap>"
 
@@ -45,8 +48,8 @@ class Gate:
 
     def install(self) -> None:
         """On the main thread, at boot and after each call whose code may have put a handler of its own."""
-        if getsignal(signal.SIGINT) is not self._handler:
-            signal.signal(signal.SIGINT, self._handler)
+        if getsignal(SIGINT) is not self._handler:
+            signal(SIGINT, self._handler)
 
     def open(self, job: Job) -> None:
         """User code of this call begins. Raises CallCancelled if it was cancelled meanwhile."""
@@ -102,7 +105,7 @@ class Gate:
     def _signal_main(self) -> None:
         ident = self._main.ident
         if ident is not None:
-            signal.pthread_kill(ident, signal.SIGINT)
+            pthread_kill(ident, SIGINT)
 
     def _repeat(self) -> None:
         while True:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from queue import SimpleQueue
+from _queue import SimpleQueue
 
-from flambeau.protocol import Call, Release, Return, Shutdown, Wake
+from flambeau import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flambeau.protocol import Call, Release, Return, Shutdown, Wake
 
 
 class Job:
@@ -43,7 +47,8 @@ class Job:
             self._wait(self._ready)
 
 
-Item = Job | Release | Return | Shutdown | Wake
+if TYPE_CHECKING:
+    Item = Job | Release | Return | Shutdown | Wake
 
 
 class Inbox:

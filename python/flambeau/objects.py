@@ -8,9 +8,12 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from typing import Any
 
+from flambeau import TYPE_CHECKING
 from flambeau.protocol import CENSUS_KINDS, FIRST_WORKER_ID
+
+if TYPE_CHECKING:
+    from typing import Any
 
 SCALARS = frozenset({type(None), bool, int, float, str})
 BY_VALUE = SCALARS | {bytes}

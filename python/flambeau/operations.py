@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from flambeau import pipelines
-from flambeau.protocol import NEXT_ITEMS, Call
-from flambeau.resolve import Resolver
+from flambeau import TYPE_CHECKING, pipelines
+from flambeau.protocol import NEXT_ITEMS, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, Final
+
+    from flambeau.protocol import Call
+    from flambeau.resolve import Resolver
 
 
 class UnknownOperation(Exception):
@@ -20,19 +23,23 @@ class BodyError(Exception):
     """The error inside the host's `with` body, as Python's context manager sees it."""
 
 
-@dataclass(frozen=True)
-class ByValue:
+class ByValue(Record):
     """A result that travels as it is, instead of staying here behind a handle."""
 
-    value: object
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value: Final = value
 
 
-@dataclass(frozen=True)
-class Items:
+class Items(Record):
     """The answer of `next`: scalars and handles beside `done`."""
 
-    done: bool
-    values: list[object]
+    __slots__ = ("done", "values")
+
+    def __init__(self, done: bool, values: list[object]) -> None:
+        self.done: Final = done
+        self.values: Final = values
 
 
 class Steps:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from flambeau import TYPE_CHECKING
 from flambeau.protocol import MAX_FRAME_BYTES, MAX_ITEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 # A message of this size cannot say of anything in it that it is longer than the limits, and reads in half the time without them.
 SMALL_BYTES = 64 * 1024

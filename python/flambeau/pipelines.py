@@ -9,18 +9,18 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from _weakref import ref
 from contextlib import contextmanager, suppress
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-from flambeau import context
+from flambeau import TYPE_CHECKING, context
 from flambeau.callbacks import is_host_function
 
-if TYPE_CHECKING:  # importlib.abc costs 10 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 
 class StepBar:
@@ -76,21 +76,21 @@ class Loops:
     """The denoising loops that run now, and the pipelines that a cancelled call leaves to be tidied up."""
 
     def __init__(self) -> None:
-        self._bars: list[weakref.ref[StepBar]] = []
-        self._pipelines: list[weakref.ref[Any]] = []
+        self._bars: list[ref[StepBar]] = []
+        self._pipelines: list[ref[Any]] = []
         # Calls of pipelines that the dispatcher is in; loops are also found in pipelines that user code calls.
         self.calls = 0
         self._hook: Any = None
 
     def enter(self, bar: StepBar, pipeline: object) -> None:
         """A loop begins."""
-        self._bars.append(weakref.ref(bar))
+        self._bars.append(ref(bar))
         self.remember(pipeline)
 
     def remember(self, pipeline: object) -> None:
         """It is to be tidied up if the call is cancelled."""
         if not any(known() is pipeline for known in self._pipelines):
-            self._pipelines = [known for known in self._pipelines if known() is not None] + [weakref.ref(pipeline)]
+            self._pipelines = [known for known in self._pipelines if known() is not None] + [ref(pipeline)]
 
     def leave(self, bar: StepBar) -> None:
         """It ends; twice is fine."""

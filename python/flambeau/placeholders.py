@@ -5,100 +5,125 @@ Made by codec.py when a message is read, turned into the real thing by resolve.p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
+from flambeau import TYPE_CHECKING
 from flambeau.blocks import Blocks, fresh
-from flambeau.protocol import MAX_ATTACHMENT_BYTES, ProtocolError
+from flambeau.protocol import MAX_ATTACHMENT_BYTES, ProtocolError, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
 
 
 class NotSendable(TypeError):
     """A value that cannot travel; the message names its path."""
 
 
-class Ref(NamedTuple):
-    """A live object, or the result of an earlier call. A tuple, as every call has one: made in less time than a dataclass."""
+class Ref(Record):
+    """A live object, or the result of an earlier call."""
 
-    id: int
+    __slots__ = ("id",)
+
+    def __init__(self, object_id: int) -> None:
+        self.id: Final = object_id
 
 
-@dataclass(frozen=True)
-class PathOf:
+class PathOf(Record):
     """Attributes and items from `target`, followed when the call runs."""
 
-    target: object
-    steps: list[object]
+    __slots__ = ("steps", "target")
+
+    def __init__(self, target: object, steps: list[object]) -> None:
+        self.target: Final = target
+        self.steps: Final = steps
 
 
-@dataclass(frozen=True)
-class Module:
+class Module(Record):
     """A module, imported when first used."""
 
-    name: str
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
 
 
-@dataclass(frozen=True)
-class File:
+class File(Record):
     """A .py file of the user's."""
 
-    path: str
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(Record):
     """A function of the host's."""
 
-    id: int
-    kind: int
+    __slots__ = ("id", "kind")
+
+    def __init__(self, function_id: int, kind: int) -> None:
+        self.id: Final = function_id
+        self.kind: Final = kind
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(Record):
     """Numbers in bulk; `data` is bytes or an Attachment."""
 
-    dtype: str
-    shape: list[int] | None
-    data: object
+    __slots__ = ("data", "dtype", "shape")
+
+    def __init__(self, dtype: str, shape: list[int] | None, data: object) -> None:
+        self.dtype: Final = dtype
+        self.shape: Final = shape
+        self.data: Final = data
 
 
-class Handle(NamedTuple):
+class Handle(Record):
     """What the host is told of an object that stays here: type name, length or None, and flags 1 callable, 2 iterator."""
 
-    id: int
-    type_name: str
-    length: int | None
-    flags: int
+    __slots__ = ("flags", "id", "length", "type_name")
+
+    def __init__(self, object_id: int, type_name: str, length: int | None, flags: int) -> None:
+        self.id: Final = object_id
+        self.type_name: Final = type_name
+        self.length: Final = length
+        self.flags: Final = flags
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(Record):
     """A container that can be made only when the placeholders in it are resolved."""
 
-    make: Callable[[Any], object]
-    items: object
+    __slots__ = ("items", "make")
+
+    def __init__(self, make: Callable[[Any], object], items: object) -> None:
+        self.make: Final = make
+        self.items: Final = items
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(Record):
     """A dict whose keys are not all strings, on its way out."""
 
-    items: list[list[Any]]
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[list[Any]]) -> None:
+        self.items: Final = items
 
 
-@dataclass(frozen=True)
-class Members:
+class Members(Record):
     """A set on its way out; its members may be no longer hashable by then."""
 
-    frozen: bool
-    items: list[Any]
+    __slots__ = ("frozen", "items")
+
+    def __init__(self, frozen: bool, items: list[Any]) -> None:
+        self.frozen: Final = frozen
+        self.items: Final = items
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(Record):
     """Bytes of any length inside a value on its way out."""
 
-    data: bytes | memoryview
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.data: Final = data
 
 
 class Attachment:
@@ -107,13 +132,14 @@ class Attachment:
     __slots__ = ("_blocks", "_memory", "filled", "id", "length")
 
     def __init__(self, attachment_id: int, length: int, blocks: Blocks | None = None) -> None:
+        self._blocks: Blocks | None = None  # until there is memory to give back
         if length > MAX_ATTACHMENT_BYTES:
             raise ProtocolError(f"an attachment of {length} bytes; the limit is {MAX_ATTACHMENT_BYTES}")
         self.id = attachment_id
         self.length = length
         self.filled = 0
-        self._blocks = blocks
         self._memory = fresh(length) if blocks is None else blocks.take(length)
+        self._blocks = blocks
 
     def __del__(self) -> None:
         if self._blocks is not None:

@@ -6,8 +6,11 @@ Knows neither how bytes travel nor what a message makes happen. The wire is desc
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import NamedTuple
+
+from flambeau import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Final
 
 PROTOCOL_NAME = "flambeau"
 PROTOCOL_VERSION = 1
@@ -75,46 +78,76 @@ class ProtocolError(Exception):
     """The wire carried something that is not our protocol."""
 
 
-class Call(NamedTuple):
-    """CALL. Values are as decoded: references in them are resolved when it runs. A tuple: a frozen dataclass takes three times as long."""
+class Record:
+    """What is a frozen dataclass elsewhere: importing `dataclasses` takes longer than starting Python, and making one longer than this."""
 
-    id: int
-    op: str
-    target: object
-    path: list[object]
-    args: list[object]
-    kwargs: dict[str, object]
-    tag: int
-    # Ids of results and handles that it names, so that it is never run before the calls that make them.
-    refs: tuple[int, ...]
-    # Calls in whose callbacks, and `enter` calls in whose blocks, the host made it, outermost first.
-    inside: tuple[int, ...] = ()
+    __slots__: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({fields})"
 
 
-@dataclass(frozen=True)
-class Release:
+class Call(Record):
+    """CALL. Values are as decoded: references in them are resolved when it runs."""
+
+    __slots__ = ("args", "id", "inside", "kwargs", "op", "path", "refs", "tag", "target")
+
+    def __init__(  # noqa: PLR0913, PLR0917
+        self,
+        call_id: int,
+        op: str,
+        target: object,
+        path: list[object],
+        args: list[object],
+        kwargs: dict[str, object],
+        tag: int,
+        refs: tuple[int, ...],
+        inside: tuple[int, ...] = (),
+    ) -> None:
+        self.id: Final = call_id
+        self.op: Final = op
+        self.target: Final = target
+        self.path: Final = path
+        self.args: Final = args
+        self.kwargs: Final = kwargs
+        self.tag: Final = tag
+        # Ids of results and handles that it names, so that it is never run before the calls that make them.
+        self.refs: Final = refs
+        # Calls in whose callbacks, and `enter` calls in whose blocks, the host made it, outermost first.
+        self.inside: Final = inside
+
+
+class Release(Record):
     """RELEASE: how often the host gives back each id."""
 
-    counts: list[tuple[int, int]]
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: list[tuple[int, int]]) -> None:
+        self.counts: Final = counts
 
 
-@dataclass(frozen=True)
-class Return:
+class Return(Record):
     """RETURN: the host's answer to a callback."""
 
-    id: int
-    ok: bool
-    value: object
+    __slots__ = ("id", "ok", "value")
+
+    def __init__(self, callback_id: int, ok: bool, value: object) -> None:
+        self.id: Final = callback_id
+        self.ok: Final = ok
+        self.value: Final = value
 
 
-@dataclass(frozen=True)
-class Shutdown:
+class Shutdown(Record):
     """SHUTDOWN: leave, running exit handlers."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True)
-class Wake:
+
+class Wake(Record):
     """Never on the wire: lets the main thread look at its cancel flag while it waits for something else."""
+
+    __slots__ = ()
 
 
 def header(length: int, kind: int, frame_id: int) -> bytes:

@@ -6,24 +6,30 @@ Written from the format's specification (https://github.com/msgpack/msgpack/blob
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any, NamedTuple
+
+from flambeau import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Default = Callable[[Any], object]
 
 MAX_NESTING = 512
 
 
-class ExtType(NamedTuple):
+class ExtType:
     """An extension value: its code, and its raw payload."""
 
-    code: int
-    data: bytes
+    __slots__ = ("code", "data")
+
+    def __init__(self, code: int, data: bytes) -> None:
+        self.code = code
+        self.data = data
 
 
 class FormatError(ValueError):
     """Bytes that are not one whole msgpack value."""
-
-
-Default = Callable[[Any], object]
 
 
 def packb(value: object, *, strict_types: bool = True, default: Default | None = None, **_options: object) -> bytes:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from _queue import Empty, SimpleQueue
 
-from flambeau.jobs import Inbox, Item
+from flambeau import TYPE_CHECKING
+from flambeau.jobs import Inbox
 from flambeau.protocol import AWAY_S, IDLE_S, TICK_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flambeau.jobs import Item
 
 
 class WireInbox(Inbox):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+from flambeau import TYPE_CHECKING
 from flambeau.codec import Encoder
-from flambeau.frames import FrameWriter
-from flambeau.objects import BY_VALUE, SCALARS, Failed, Objects, describe, type_name
+from flambeau.objects import BY_VALUE, SCALARS, Failed, describe, type_name
 from flambeau.operations import ByValue, Items
 from flambeau.packing import pack_scalar
 from flambeau.placeholders import Handle
-from flambeau.protocol import FAILURE, INLINE_BYTES, MAX_FRAME_BYTES, MESSAGE_BYTES, RESULT, Call
+from flambeau.protocol import FAILURE, INLINE_BYTES, MAX_FRAME_BYTES, MESSAGE_BYTES, RESULT
 
-# Type name, length, flags of an object; None for what travels by value.
-Note = tuple[str, int | None, int] | None
-# What a call came to: the result, and what is said of it or of each of its items.
-Outcome = tuple[object, list[Note]]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from flambeau.frames import FrameWriter
+    from flambeau.objects import Objects
+    from flambeau.protocol import Call
+
+    # Type name, length, flags of an object; None for what travels by value.
+    Note = tuple[str, int | None, int] | None
+    # What a call came to: the result, and what is said of it or of each of its items.
+    Outcome = tuple[object, list[Note]]
 
 
 def note_of(value: object) -> Note:

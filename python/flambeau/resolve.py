@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
+from flambeau import TYPE_CHECKING
 from flambeau.coroutines import Coroutines
-from flambeau.objects import Objects
 from flambeau.placeholders import Array, Attachment, Build, File, Function, Module, PathOf, Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+    from flambeau.objects import Objects
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
