@@ -52,6 +52,8 @@ class Limits:
     build_at_call: int = 3
     packages_per_module: int = 4
     build_s: float = 3600.0
+    # CUDA graphs of one module, over kinds of calls and what runs in them; they share one pool of memory.
+    graphs_per_module: int = 8
     # Memory and disk that a build may need, in sizes of the module's weights and beyond them; what must stay free meanwhile.
     build_memory_per_weight: float = 6.0
     build_memory_bytes: int = 2 * 1024**3

@@ -15,7 +15,9 @@ _MEMINFO = Path("/proc/meminfo")
 def free_bytes(device: torch.device) -> int | None:
     """Bytes that can still be allocated; None where the system does not tell. A container's limit counts."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What torch holds for tensors to come is as good as free.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     if device.type != "cpu":
         return None
     known = [size for size in (_system_free(), _container_free()) if size is not None]

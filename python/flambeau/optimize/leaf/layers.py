@@ -68,14 +68,15 @@ class Layers:
     @property
     def bytes(self) -> int:
         """Memory that the kernels hold beside the module's own."""
-        return sum(kernel.bytes for kernel in self._kernels())
+        return sum(kernel.bytes for kernel in self.kernels())
 
     @property
     def num_repacked(self) -> int:
         """How many times a layer was prepared again because its weight had changed."""
-        return sum(max(0, kernel.num_prepared - 1) for kernel in self._kernels())
+        return sum(max(0, kernel.num_prepared - 1) for kernel in self.kernels())
 
-    def _kernels(self) -> Iterator[Kernel]:
+    def kernels(self) -> Iterator[Kernel]:
+        """Those that layers use while the switch is on."""
         return (patch.kernel for patch in self._patches.values() if patch.kernel is not None)
 
     def _is_plain(self, layer: nn.Module, kind: type[nn.Module]) -> bool:
