@@ -13,8 +13,7 @@ import weakref
 import pytest
 import torch
 from flambeau.optimize import optimize, report, restore
-from flambeau.optimize.candidates import ChannelsLastWeights
-from optimize_nets import Autoencoder, Bending, Chosen, Clock, Net, accepted, image, registry
+from optimize_nets import Autoencoder, Bending, Clock, Net, accepted, image, registry
 from torch import nn
 
 
@@ -98,23 +97,6 @@ def test_restore_leaves_nothing_behind(row):
     assert not [part for part in module.modules() if "forward" in part.__dict__]
     assert torch.equal(outputs(module), outputs(reference))
     assert [p.stride() for p in module.parameters()] == [p.stride() for p in reference.parameters()]
-
-
-def test_weights_that_were_changed_in_place_come_back_in_layout_and_bits():
-    module, clock = Net().eval(), Clock()
-    module.clock = clock
-    before = {name: (p.clone(), p.stride()) for name, p in module.named_parameters()}
-    # On a GPU the layout of the weights themselves is changed; the same row works on a CPU.
-    made = registry(Chosen(row=ChannelsLastWeights(), clock=clock), clock=clock)
-    made.optimize(module)
-    outputs(module)
-    assert made.report(module).applied == ("channels_last",)
-    assert module.conv.weight.is_contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(outputs(module), outputs(eager_copy(module)), atol=1e-5)
-    made.restore(module)
-    for name, parameter in module.named_parameters():
-        assert torch.equal(parameter, before[name][0])
-        assert parameter.stride() == before[name][1]
 
 
 def test_a_forward_that_was_replaced_before_is_kept_and_comes_back():

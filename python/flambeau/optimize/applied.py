@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Union
 
@@ -100,25 +100,3 @@ class AppliedKernels:
     def keep(self) -> Kept:
         chosen = {layer: type(kernel).__name__ for layer, kernel in self._kernels.items()}
         return Kept({"layers": {path: chosen[layer] for path, layer in self._layers.named() if layer in chosen}})
-
-
-class AppliedLayout:
-    """Weights whose memory is NHWC while enabled; their values, also edited ones, are kept both ways."""
-
-    def __init__(self, weights: Iterable[Tensor]) -> None:
-        self._strides = [(w, w.stride()) for w in weights if not w.is_contiguous(memory_format=torch.channels_last)]
-
-    def enable(self) -> None:
-        for weight, _ in self._strides:
-            weight.data = weight.detach().contiguous(memory_format=torch.channels_last)
-
-    def disable(self) -> None:
-        for weight, strides in self._strides:
-            if weight.stride() != strides:
-                weight.data = torch.empty_strided(weight.shape, strides, dtype=weight.dtype, device=weight.device).copy_(weight.detach())
-
-    def supersedes_(self, older: Applied) -> bool:
-        return False
-
-    def keep(self) -> Kept:
-        return Kept()

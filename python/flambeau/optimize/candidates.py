@@ -13,14 +13,21 @@ import torch
 from torch import nn
 
 from . import processor
-from .applied import Applied, AppliedKernels, AppliedLayout, Candidate, Kept, Trial
+from .applied import Applied, AppliedKernels, Candidate, Kept, Trial
+from .cuda.around import AppliedCopies
+from .cuda.choosing import EightBitLayers, float8_by_row_refusal, float8_refusal, int8_refusal
+from .cuda.contexts import Attention, MeasuredConvolutions, cudnn_attention_refusal
+from .cuda.copies import CopiedConv
+from .cuda.eight_bit import Float8ByRow, Float8Whole, Int8ByRow
+from .cuda.graphs import CudaGraphs
+from .cuda.twin import Sixteen, sixteen_bits_of
 from .leaf.int8_plan import Int8Layers
 from .leaf.kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
 from .leaf.layers import Layers
 from .limits import Quality
 from .memory import memory_refusal
 
-__all__ = ["TABLE", "Applied", "Candidate", "ChannelsLastWeights", "Kept", "LayerKernels", "Trial"]
+__all__ = ["TABLE", "Applied", "Candidate", "Kept", "LayerKernels", "Trial"]
 
 
 def _nothing_needed() -> str | None:
@@ -37,6 +44,7 @@ class LayerKernels:
     # None: the layer's own. Layers whose dtype differs have their inputs and outputs cast.
     compute_dtype: torch.dtype | None = None
     needs: Callable[[], str | None] = _nothing_needed
+    applied: type[AppliedKernels] = AppliedKernels
 
     def capability(self, layers: Layers, device: torch.device) -> str | None:
         why = self.needs()
@@ -50,7 +58,7 @@ class LayerKernels:
 
     def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
         kernels = {layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.free(kind, device)}
-        return AppliedKernels(layers, kernels)
+        return self.applied(layers, kernels)
 
     def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
         paths, named = kept.choices.get("layers"), dict(layers.named())
@@ -63,33 +71,11 @@ class LayerKernels:
             kernels.update({layer: kernel(layer, self.compute_dtype) for layer in of_kind})
         if len(kernels) != len(paths):
             raise ValueError(f"{self.name}: {len(paths) - len(kernels)} of {len(paths)} layers are not as they were; measure again")
-        return AppliedKernels(layers, kernels)
+        return self.applied(layers, kernels)
 
     def _bytes(self, layer: nn.Module) -> int:
         weight = layer._parameters["weight"]
         return 0 if weight is None else weight.numel() * (self.compute_dtype or weight.dtype).itemsize
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelsLastWeights:
-    """Convolution weights themselves in NHWC memory: no copy is held, and edits of them are seen on a device where watching is costly.
-
-    Calls that were not measured compute with the same values in this layout. `safetensors` wants `.contiguous()` before saving such
-    a state_dict by hand; save_pretrained does it.
-    """
-
-    name: str = "channels_last"
-    quality: Quality = "lossless"
-
-    def capability(self, layers: Layers, device: torch.device) -> str | None:
-        return None if layers.eligible(nn.Conv2d, device) else "there is no Conv2d that computes as its class does; such a layer would do"
-
-    def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
-        return self.recall(layers, device, Kept())
-
-    def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
-        weights = (layer._parameters["weight"] for layer in layers.eligible(nn.Conv2d, device))
-        return AppliedLayout(weight for weight in weights if weight is not None)
 
 
 # They are tried in this order, the largest gains first, as a budget may end; each takes the layers that those before it left.
@@ -120,7 +106,19 @@ TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
                 needs=processor.onednn_refusal,
             ),
         ),
-        "cuda": (ChannelsLastWeights(),),
+        # The graph comes before whatever saves the GPU's time: while launches take longer, nothing else would be seen to gain.
+        "cuda": (
+            Sixteen(dtype_of=sixteen_bits_of),
+            CudaGraphs(),
+            MeasuredConvolutions(),
+            LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: CopiedConv}, applied=AppliedCopies),
+            Attention(name="cudnn_attention", backend="CUDNN_ATTENTION", needs=cudnn_attention_refusal),
+            Attention(name="flash_attention", backend="FLASH_ATTENTION"),
+            Attention(name="efficient_attention", backend="EFFICIENT_ATTENTION"),
+            EightBitLayers(name="float8_by_row", kernel=Float8ByRow, needs=float8_by_row_refusal, widths=(torch.bfloat16,)),
+            EightBitLayers(name="float8", kernel=Float8Whole, needs=float8_refusal),
+            EightBitLayers(name="int8", kernel=Int8ByRow, needs=int8_refusal),
+        ),
         # Nothing has been measured on Apple's GPUs yet.
         "mps": (),
     }
