@@ -74,17 +74,7 @@ class Channel:
         }
 
     def greet(self) -> dict[str, Any]:
-        """Exchanges HELLO, on the main thread before anything else; the host's setup. Raises ProtocolError or WireClosed."""
-        version = ".".join(str(part) for part in sys.version_info[:3])
-        hello = {
-            "protocol": protocol.PROTOCOL_NAME,
-            "version": protocol.PROTOCOL_VERSION,
-            "pid": os.getpid(),
-            "python": version,
-            "executable": sys.executable,
-            "platform": sys.platform,
-        }
-        self._send(protocol.HELLO, 0, hello)
+        """The setup in the host's HELLO, which comes before anything else. Raises ProtocolError or WireClosed."""
         length, kind, _lane, _id = protocol.read_header(self._reader.read(protocol.HEADER.size))
         answer = Decoder().decode(self._reader.read(length)) if kind == protocol.HELLO else None
         if not isinstance(answer, dict) or answer.get("protocol") != protocol.PROTOCOL_NAME:

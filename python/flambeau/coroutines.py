@@ -6,7 +6,6 @@ leaves behind go on when the next one does. asyncio is imported with the first c
 
 from __future__ import annotations
 
-from contextlib import suppress
 from types import CoroutineType
 
 from flambeau import TYPE_CHECKING
@@ -50,6 +49,8 @@ def _run(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -
     try:
         return loop.run_until_complete(task)
     except BaseException:
+        from contextlib import suppress
+
         if not task.done():  # the loop itself was interrupted: the task hears of it now
             task.cancel()
             with suppress(BaseException):

@@ -7,7 +7,6 @@ which steps back whenever somebody else has something to say.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 from _queue import SimpleQueue
@@ -49,6 +48,8 @@ class FrameReader:
             return True
         if self._fd < 0:
             return False
+        import select  # not at boot: few workers ever come here
+
         waiting = select.poll()
         waiting.register(self._fd, select.POLLIN)
         return bool(waiting.poll(0))

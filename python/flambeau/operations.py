@@ -66,7 +66,7 @@ def _call(call: Call, resolver: Resolver) -> object:
     args, kwargs = resolver.arguments(call.args, call.kwargs)
     if not pipelines.is_pipeline(function):
         return resolver.coroutines.settled(function(*args, **kwargs))
-    with pipelines.watched(function):
+    with pipelines.Watched(function):
         return function(*args, **pipelines.forgiving(kwargs))
 
 

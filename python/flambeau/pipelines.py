@@ -6,11 +6,9 @@ pipelines 294 use `progress_bar` and 285 `scheduler.step`.
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 from _weakref import ref
-from contextlib import contextmanager, suppress
 
 from flambeau import TYPE_CHECKING, context
 from flambeau.callbacks import is_host_function
@@ -121,6 +119,8 @@ class Loops:
 
     def settle(self) -> None:
         """After a cancelled call: the hook goes, and offloaded models leave the device."""
+        from contextlib import suppress
+
         hook, self._hook = self._hook, None
         if hook is not None:
             hook.remove()
@@ -153,23 +153,27 @@ def is_pipeline(function: object) -> bool:
     return base is not None and isinstance(function, base)
 
 
-@contextmanager
-def watched(function: object) -> Iterator[None]:
+class Watched:
     """Around a call of a pipeline: its scheduler's steps look at the cancel flag, and count where there is no progress bar."""
-    scheduler: Any = getattr(function, "scheduler", None)
-    step: Any = getattr(scheduler, "step", None)
-    is_wrapped = step is None or "step" in vars(scheduler)
-    _loops.remember(function)
-    _loops.calls += 1
-    try:
-        if not is_wrapped:
+
+    def __init__(self, pipeline: object) -> None:
+        self._pipeline = pipeline
+        # Whose `step` is ours meanwhile.
+        self._scheduler: Any = None
+
+    def __enter__(self) -> None:
+        _loops.remember(self._pipeline)
+        _loops.calls += 1
+        scheduler: Any = getattr(self._pipeline, "scheduler", None)
+        step: Any = getattr(scheduler, "step", None)
+        if step is not None and "step" not in vars(scheduler):
             scheduler.step = _counted(step, scheduler)
-        yield
-    finally:
+            self._scheduler = scheduler
+
+    def __exit__(self, *_error: object) -> None:
         _loops.calls -= 1
-        if not is_wrapped:
-            with suppress(AttributeError):
-                del scheduler.step
+        if self._scheduler is not None:
+            vars(self._scheduler).pop("step", None)
 
 
 def forgiving(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -186,9 +190,11 @@ def forgiving(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counted(step: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
+    from functools import wraps
+
     calls = 0
 
-    @functools.wraps(step)  # pipelines read its signature to learn whether it takes eta or a generator
+    @wraps(step)  # pipelines read its signature to learn whether it takes eta or a generator
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         context.raise_if_cancelled()
@@ -228,10 +234,12 @@ class _Nowhere:
 
 
 def _patch_tqdm(module: ModuleType) -> None:
+    from functools import wraps
+
     bar: Any = module.tqdm  # type: ignore[attr-defined]
     make = bar.__init__
 
-    @functools.wraps(make)
+    @wraps(make)
     def make_quiet(self: Any, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("file") is None and len(args) < 5:
             kwargs["file"] = _Nowhere()
@@ -274,6 +282,8 @@ class PatchOnImport:
 
 
 def _run_after(loader: Loader, patch: Callable[[ModuleType], None]) -> None:
+    from contextlib import suppress
+
     execute = loader.exec_module
 
     def execute_and_patch(module: ModuleType) -> None:

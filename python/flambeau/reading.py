@@ -6,7 +6,6 @@ Knows neither frames nor calls.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from _queue import Empty, SimpleQueue
@@ -93,8 +92,10 @@ class WireInbox(Inbox):
 
     def _watch(self) -> None:
         while True:
-            with contextlib.suppress(Empty):
+            try:  # noqa: SIM105 - contextlib is not there at boot
                 self._bell.get(timeout=TICK_S)
+            except Empty:
+                pass
             now_s = time.monotonic()
             if self._token.locked():
                 if now_s - self._read_s > IDLE_S:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+
+from flambeau import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOST_FD = 3
 # Above what `os.closerange(3, 256)` and its like reach; the second is for a small RLIMIT_NOFILE.
@@ -15,17 +18,19 @@ PARKING_FDS = (1000, 200, 10)
 
 def claim_wire() -> int:
     """Moves fd 3 to a high number and leaves /dev/null in its place, so that user code that closes or writes 3 hurts nothing."""
-    import fcntl
-
-    wire = -1
-    for lowest in PARKING_FDS:
-        try:
-            wire = fcntl.fcntl(HOST_FD, fcntl.F_DUPFD_CLOEXEC, lowest)
-            break
-        except OSError:
-            continue
-    if wire < 0:
+    if not _is_open(HOST_FD):
         raise OSError("file descriptor 3 is not open: this program is started by Flambeau, with a socket there")
+    wire = HOST_FD
+    for free in PARKING_FDS:
+        if _is_open(free):
+            continue
+        try:
+            wire = os.dup2(HOST_FD, free, inheritable=False)
+            break
+        except OSError:  # beyond RLIMIT_NOFILE
+            continue
+    if wire == HOST_FD:
+        raise OSError(f"none of the file descriptors {PARKING_FDS} can be had: raise the limit (`ulimit -n`)")
     null = os.open(os.devnull, os.O_RDWR)
     if null != HOST_FD:
         os.dup2(null, HOST_FD, inheritable=False)
@@ -39,7 +44,7 @@ def close_in_children(wire: int, closed: Callable[[], None]) -> None:
 
     def close_here() -> None:
         closed()
-        with contextlib.suppress(OSError):  # a child of a child has lost it already
+        if _is_open(wire):  # a child of a child has lost it already
             os.close(wire)
 
     os.register_at_fork(after_in_child=close_here)
@@ -56,17 +61,37 @@ def die_with_parent() -> None:
     """Linux: SIGKILL when the host's thread that started us ends, even while C code holds the GIL. Elsewhere the wire's end tells."""
     if sys.platform != "linux":
         return
-    import ctypes
-    import signal
+    from _signal import SIGKILL  # type: ignore[import-not-found]
 
     parent = os.getppid()
     set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL), 0, 0, 0)
+    _prctl(set_parent_death_signal, SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the signal was armed
         os._exit(0)
 
 
+def _prctl(*arguments: int) -> None:
+    try:
+        from _ctypes import call_function, dlopen, dlsym  # what is under ctypes, which takes four times as long
+    except ImportError:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*arguments)
+    else:
+        call_function(dlsym(dlopen(None, 0), "prctl"), arguments)  # type: ignore[arg-type]
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 def complain(text: str) -> None:
     """One line on fd 2, whatever user code has done to sys.stderr."""
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105 - contextlib would be what takes longest here
         os.write(2, f"flambeau: {text}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
