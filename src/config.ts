@@ -136,7 +136,10 @@ export function readSettings(environment: NodeJS.ProcessEnv = process.env): Sett
   const name = String(issue?.path[0] ?? "")
     .replace(/[A-Z]/g, (letter) => `_${letter}`)
     .toUpperCase();
-  throw new FlambeauError("SETTINGS_INVALID", `FLAMBEAU_${name}: ${issue?.message}; correct or unset this variable`);
+  // A key is a secret, also one that is too short.
+  const came = name === "KEY" ? "" : `, got ${JSON.stringify(given(name))}`;
+  const message = `FLAMBEAU_${name}: ${issue?.message}${came}; correct or unset this variable`;
+  throw new FlambeauError("SETTINGS_INVALID", message);
 }
 
 function defaultCacheDir(environment: NodeJS.ProcessEnv): string {

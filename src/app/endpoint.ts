@@ -86,12 +86,18 @@ export function endpoint(
 
 /** A path is compared with that of a URL, so it has to survive in one. */
 function requirePath(path: string): void {
-  if (!path.startsWith("/")) {
-    throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): the path must start with a slash`);
+  // After two slashes a client reads the name of a host.
+  if (!/^\/(?!\/)/.test(path)) {
+    throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): the path must start with a slash, and only one`);
   }
-  const inUrl = new URL(path, "http://localhost").pathname;
-  if (inUrl === path) return;
-  throw new FlambeauError("APP_INVALID", `endpoint("${path}", …): in a URL this path is ${inUrl}; write it so`);
+  const url = new URL("http://localhost");
+  url.pathname = path;
+  if (url.pathname !== path) {
+    throw new FlambeauError(
+      "APP_INVALID",
+      `endpoint("${path}", …): in a URL this path is ${url.pathname}; write it so`,
+    );
+  }
 }
 
 export function isEndpoint(value: unknown): value is AnyEndpoint {

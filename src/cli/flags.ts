@@ -28,7 +28,7 @@ export function readFlags(
   try {
     command.parse(spelled(argv, set.fields), { from: "user" });
   } catch (thrown) {
-    if (thrown instanceof CommanderError) throw misused(thrown, set.command);
+    if (thrown instanceof CommanderError) throw misused(thrown, set.command, command.args);
     throw thrown;
   }
   // commander's result is untyped; these are the own options above, read as they were declared.
@@ -116,9 +116,11 @@ function spelled(argv: readonly string[], fields: readonly Field[]): string[] {
   });
 }
 
-function misused(error: CommanderError, command: string): FlambeauError {
-  const said = error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
-  return new FlambeauError("SETTINGS_INVALID", `${said}; \`${command} --help\` lists what there is`, {
-    cause: undefined,
-  });
+/** @param loose words that belong to no flag */
+function misused(error: CommanderError, command: string, loose: readonly string[]): FlambeauError {
+  const said =
+    error.code === "commander.excessArguments"
+      ? `${JSON.stringify(loose.join(" "))} belongs to no flag: a field is given as --name value, a text of several words in quotes`
+      : error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ");
+  return new FlambeauError("SETTINGS_INVALID", `${said}; \`${command} --help\` lists what there is`);
 }

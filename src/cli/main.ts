@@ -36,6 +36,7 @@ function programWith(ended: (code: ExitCode) => void): Command {
     .version(version(), "--version", "print the version")
     .helpOption("-h, --help", "print this help")
     .enablePositionalOptions()
+    .showHelpAfterError("`flambeau --help` lists the commands, and after a command what that takes")
     .exitOverride();
   const run = program
     .command("run")

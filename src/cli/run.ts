@@ -12,7 +12,7 @@ import type { Host } from "../host/contract.ts";
 import { nearest } from "../host/nearest.ts";
 import type { Logger } from "../log.ts";
 import type { MeasuredWait } from "./bar.ts";
-import { type Field, fieldsOf } from "./fields.ts";
+import { type Field, fieldsOf, placeholder } from "./fields.ts";
 import { type FlagSet, flagsHelp, peekFlag, readFlags } from "./flags.ts";
 import { type InputSources, mergedInput, readInput } from "./input.ts";
 import { outputText } from "./output.ts";
@@ -131,16 +131,20 @@ export async function inputOf(
   try {
     parseInput(endpoint.input, input);
   } catch (thrown) {
-    throw thrown instanceof InputError ? inFlags(thrown, set.fields) : thrown;
+    throw thrown instanceof InputError ? inFlags(thrown, set.fields, input) : thrown;
   }
   return { own, input };
 }
 
 /** `num_inference_steps: too big` as `--num-inference-steps: too big`. */
-function inFlags(error: InputError, fields: readonly Field[]): InputError {
-  const issues = error.issues.map(({ path: [first, ...rest], message }) => {
+function inFlags(error: InputError, fields: readonly Field[], input: unknown): InputError {
+  const given = new Set(Object.keys(Object(input)));
+  const issues = error.issues.map(({ path, message }) => {
+    const [first, ...rest] = path;
     const field = fields.find(({ name }) => name === first);
-    return { path: field ? [`--${field.flag}`, ...rest] : first === undefined ? [] : [first, ...rest], message };
+    if (field === undefined) return { path, message };
+    const said = given.has(field.name) ? message : `is needed: --${field.flag} ${placeholder(field.kind)}`.trimEnd();
+    return { path: [`--${field.flag}`, ...rest], message: said };
   });
   return new InputError("INPUT_INVALID", issues);
 }

@@ -3,7 +3,6 @@
 import type { AppClass } from "../app/app.ts";
 import type { AppDescription, EndpointDescription } from "../app/description.ts";
 import type { Settings } from "../config.ts";
-import { FlambeauError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { fieldsOf } from "./fields.ts";
 import type { CreateHost } from "./run.ts";
@@ -38,9 +37,7 @@ export async function serve(
   const environment = { FLAMBEAU_OPTIMIZE_BUILDS: "background", ...parts.settings.environment };
   const settings = { ...parts.settings, environment };
   await using host = parts.createHost(request.app, { settings, logger, file: request.file });
-  const url = await host.listen({ port: settings.port, host: settings.host }).catch((cause: unknown) => {
-    throw unlistenable(cause, settings);
-  });
+  const url = await host.listen({ port: settings.port, host: settings.host });
   print(banner(request.description, url.replace(/\/+$/, ""), settings.key !== undefined));
   try {
     await host.start({ signal });
@@ -82,23 +79,4 @@ function endpointLines(endpoint: EndpointDescription, url: string, needsKey: boo
     `  ${endpoint.name}${endpoint.mode === "stream" ? " (stream)" : ""}   POST ${address}`,
     `    curl ${address} -H 'content-type: application/json'${key} -d ${quoted(body)}`,
   ];
-}
-
-function unlistenable(cause: unknown, { host, port }: Settings): unknown {
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  if (code === "EADDRINUSE") {
-    return new FlambeauError(
-      "SETTINGS_INVALID",
-      `port ${port} of ${host} is taken; choose another with --port, or 0 for any`,
-      { cause },
-    );
-  }
-  if (code === "EACCES" || code === "EADDRNOTAVAIL" || code === "ENOTFOUND") {
-    return new FlambeauError(
-      "SETTINGS_INVALID",
-      `cannot listen on ${host}:${port} (${code}); choose others with --host and --port`,
-      { cause },
-    );
-  }
-  return cause;
 }

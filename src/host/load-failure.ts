@@ -25,7 +25,7 @@ export function placeInStack(error: Error, cwd: string): string | null {
   const ours = new URL("..", import.meta.url).href;
   for (const line of (error.stack ?? "").split("\n")) {
     const [, path, position] = /^\s*at .*?((?:file:\/\/)?\/[^()]*?)(?:\?[^:]*)?:(\d+:\d+)\)?$/.exec(line) ?? [];
-    if (path === undefined || path.includes("/node_modules/")) continue;
+    if (path === undefined || path.includes("/node_modules/") || line.includes("node:")) continue;
     const plain = path.startsWith("file://") ? fileURLToPath(path) : path;
     if (!plain.startsWith(fileURLToPath(ours))) return `${shown(plain, cwd)}:${position}`;
   }

@@ -82,7 +82,7 @@ export function refusalResponse({ code, message, status }: Refusal): Response {
  */
 export function requireKey(host: string, key: string | undefined): void {
   if (key !== undefined || isLoopback(host)) return;
-  const message = `listening on ${host} lets other machines call this app: set FLAMBEAU_KEY (16 characters or more), or FLAMBEAU_HOST to 127.0.0.1`;
+  const message = `listening on ${host} lets other machines call this app: set FLAMBEAU_KEY (16 characters or more), or listen on 127.0.0.1`;
   throw new FlambeauError("SETTINGS_INVALID", message);
 }
 

@@ -52,10 +52,10 @@ export function bind(server: HttpServer, { host, port }: { host: string; port: n
 function bindError(thrown: unknown, host: string, port: number): FlambeauError {
   const cause = toError(thrown);
   const advice: Record<string, string> = {
-    EADDRINUSE: `port ${port} on ${host} is in use by another program; stop it, or choose another port with FLAMBEAU_PORT (0: any free one)`,
-    EACCES: `port ${port} may not be used by this user; choose one above 1023 with FLAMBEAU_PORT`,
-    EADDRNOTAVAIL: `this machine has no address ${host}; set FLAMBEAU_HOST to one that it has, such as 127.0.0.1`,
-    ENOTFOUND: `the name ${host} is not known here; set FLAMBEAU_HOST to an address, such as 127.0.0.1`,
+    EADDRINUSE: `port ${port} on ${host} is in use by another program; stop it, or choose another port: --port or FLAMBEAU_PORT, 0 for any free one`,
+    EACCES: `port ${port} may not be used by this user; choose one above 1023: --port or FLAMBEAU_PORT`,
+    EADDRNOTAVAIL: `this machine has no address ${host}; choose one that it has, such as 127.0.0.1: --host or FLAMBEAU_HOST`,
+    ENOTFOUND: `the name ${host} is not known here; choose an address, such as 127.0.0.1: --host or FLAMBEAU_HOST`,
   };
   const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
   return new FlambeauError(

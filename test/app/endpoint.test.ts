@@ -15,9 +15,10 @@ describe("the path of an endpoint", () => {
     ["paint", "must start with a slash"],
     ["", "must start with a slash"],
     ["/two words", "in a URL this path is /two%20words"],
-    ["/a?b", "in a URL this path is /a"],
+    ["/a?b", "in a URL this path is /a%3Fb"],
     ["/a/../b", "in a URL this path is /b"],
-    ["//host/b", "in a URL this path is /b"],
+    ["//", "with a slash, and only one"],
+    ["//host/b", "with a slash, and only one"],
   ])("%s is refused", (path, why) => {
     expect(() => endpoint(path as "/", { input: Nothing, output: Nothing }, async () => ({}))).toThrow(
       expect.objectContaining({ code: "APP_INVALID", message: expect.stringContaining(why) }),

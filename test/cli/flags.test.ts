@@ -92,7 +92,12 @@ describe("flags from a schema", () => {
         message: expect.stringContaining("(Did you mean --prompt?)"),
       }),
     );
-    expect(() => read(Painter, "stray")).toThrow(expect.objectContaining({ code: "SETTINGS_INVALID" }));
+    expect(() => read(Painter, "--prompt", "a", "red", "star")).toThrow(
+      expect.objectContaining({
+        code: "SETTINGS_INVALID",
+        message: expect.stringContaining('"red star" belongs to no flag'),
+      }),
+    );
     expect(() => read(Painter, "--prompt")).toThrow(/argument missing/);
   });
 

@@ -65,6 +65,12 @@ describe("the command line", () => {
     });
   });
 
+  it("says what a command takes where that is left out", async () => {
+    const { code, stderr } = await flambeau("run");
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/missing required argument 'app'\n[\s\S]*`flambeau --help` lists the commands/);
+  });
+
   it("ends with 1 for an app that does not exist, and suggests one", async () => {
     const { code, stdout, stderr } = await flambeau("run", "test/fixtures/apps/paniter.ts");
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
@@ -93,7 +99,12 @@ describe("the command line", () => {
   it("ends with 1 for a setting that is not valid, naming the variable", async () => {
     const { code, stderr } = await started(["env", "list"], { FLAMBEAU_PORT: "many" }).ended;
     expect(code).toBe(1);
-    expect(stderr).toMatch(/^error\[SETTINGS_INVALID\]: FLAMBEAU_PORT: /);
+    expect(stderr).toMatch(/^error\[SETTINGS_INVALID\]: FLAMBEAU_PORT: .*, got "many"; /);
+  });
+
+  it("does not print a key that is not valid", async () => {
+    const { stderr } = await started(["env", "list"], { FLAMBEAU_KEY: "tooshort" }).ended;
+    expect(stderr).toMatch(/^error\[SETTINGS_INVALID\]: FLAMBEAU_KEY: at least 16 characters; /);
   });
 
   it("lists no environments in an empty cache", async () => {

@@ -132,7 +132,10 @@ describe("flambeau run", () => {
     const { calls, failure } = await command(Painter, ["--num-steps", "99"], picture);
     expect(failure).toMatchObject({
       code: "INPUT_INVALID",
-      issues: [expect.objectContaining({ path: ["--prompt"] }), expect.objectContaining({ path: ["--num-steps"] })],
+      issues: [
+        { path: ["--prompt"], message: "is needed: --prompt <text>" },
+        expect.objectContaining({ path: ["--num-steps"] }),
+      ],
     });
     expect(calls.said).toEqual([]);
   });

@@ -50,6 +50,7 @@ const broken: Readonly<Record<string, string>> = {
   "no-endpoints.ts": `${imports}export class Idle extends App {}\nvoid [endpoint, z];\n`,
   "same-path.ts": `${imports}export class Twice extends App {\n  ${endpointField}\n  ${endpointField.replace("run", "again")}\n}\n`,
   "field.ts": `${imports}export class Fails extends App {\n  size = JSON.parse("{");\n  ${endpointField}\n}\n`,
+  "url.ts": `${imports}export class Lost extends App {\n  page = new URL("nowhere");\n  ${endpointField}\n}\n`,
   "notes.txt": "no code",
 };
 
@@ -159,6 +160,7 @@ describe("loading an app's file", () => {
       /^same-path\.ts: Twice: the endpoints run and again have the same path \//,
     );
     expect(bad.get("field.ts")?.message).toMatch(/^field\.ts:4:15: new Fails\(\) failed: SyntaxError: /);
+    expect(bad.get("url.ts")?.message).toMatch(/^url\.ts:4:10: new Lost\(\) failed: TypeError: Invalid URL/);
   });
 });
 
