@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from .calls import tree
-from .calls.guard import Key, Refused
+from .calls.caches import has_cache
+from .calls.capture import apart
+from .calls.guard import Key, Refused, is_cached
 from .challenge import Challenge
 from .gate import difference
 from .graph.applied import NAME as GRAPH
@@ -38,7 +40,8 @@ class Follower:
         """What is known of this kind of call; None once there are too many kinds to follow."""
         kind = self._kinds.get(key)
         if kind is None and len(self._kinds) < self._session.limits.kinds_followed:
-            kind = self._kinds[key] = Kind(key)
+            # A package would not write into a cache.
+            kind = self._kinds[key] = Kind(key, package="none" if is_cached(key) else "unknown")
         return kind
 
     def call(self, args: Sequence[Any], kwargs: Mapping[str, Any], is_inner: bool) -> Any:
@@ -137,13 +140,16 @@ class Follower:
     def _compare(self, kind: Kind, challenge: Challenge, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Eager's output, and the challenger's beside it."""
         target, session = self._target, self._session
+        beside = self._beside(args, kwargs)
         output = self._run_eager(kind, args, kwargs)
+        if beside is None:
+            return output
         before_s = session.clock()
         with target.reporting():
             found, why = None, None
             try:
                 with target.quiet():
-                    got = challenge.run(args, kwargs)
+                    got = challenge.run(*beside)
                 if got is DECLINED:
                     kind.challenges.remove(challenge)
                     self.offers.declined(kind)
@@ -162,6 +168,16 @@ class Follower:
         session.spent_s += session.clock() - before_s
         return output
 
+    def _beside(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]] | None:
+        """Inputs for a run beside the program's own; None if there can be none now. A later call may have a smaller cache."""
+        try:
+            if has_cache(args, kwargs) and tree.num_bytes((tuple(args), dict(kwargs))) > self._session.limits.capture_bytes:
+                return None
+            return apart(args, kwargs)
+        except Exception as error:
+            self.offers.note(Skipped("other calls", f"{type(error).__name__}: {error}"))
+            return None
+
     def _time(self, kind: Kind, challenge: Challenge, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """One of both runs this call, timed; both give results within the tolerance."""
         target, session = self._target, self._session
@@ -170,7 +186,8 @@ class Follower:
         try:
             output = challenge.run(args, kwargs) if turn == "challenger" else self._run_fast(kind, args, kwargs)
         except Exception as error:
-            if turn == "incumbent":
+            if turn == "incumbent" or is_cached(kind.key):
+                # Some layers have written into the cache already: run again, they would do so twice.
                 raise
             self._lose(kind, challenge, f"{type(error).__name__}: {error}")
             return self._run_fast(kind, args, kwargs)
@@ -237,10 +254,13 @@ class Follower:
         """Runs both ways, gives eager's output, and withdraws the fast path if it has left the tolerance."""
         target, session = self._target, self._session
         before_s = session.clock()
+        beside = self._beside(args, kwargs)
         output = target.shell.eager(*args, **kwargs)
+        if beside is None:
+            return output
         with target.reporting():
             with target.quiet():
-                found = difference(list(tree.leaves(output, "output")), self._run_fast(kind, args, kwargs))
+                found = difference(list(tree.leaves(output, "output")), self._run_fast(kind, *beside))
             why = found.refusal(self._allowed(output))
             if why is not None and isinstance(target.phase, Fast):
                 names = dict.fromkeys(name for name, _ in target.phase.outcome.applied)

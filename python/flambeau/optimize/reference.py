@@ -43,11 +43,16 @@ def in_float32(owner: nn.Module, calls: Sequence[Call], device: torch.device, mo
 
 
 def _outputs(twin: nn.Module, call: Call) -> list[tuple[str, Any]]:
-    args, kwargs = pytree.tree_map(_widened, (call.args, dict(call.kwargs)))
+    args, kwargs = pytree.tree_map(_widened, _fresh(call))
     wide = list(tree.leaves(twin(*args, **kwargs), "output"))
     if [path for path, _ in wide] != [path for path, _ in call.output]:
         raise ValueError("the twin's output has another structure")
     return [(path, _like(leaf, own)) for (path, leaf), (_, own) in zip(wide, call.output, strict=True)]
+
+
+def _fresh(call: Call) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args, kwargs = call.fresh
+    return args, dict(kwargs)
 
 
 def _widened(value: Any) -> Any:
@@ -55,4 +60,7 @@ def _widened(value: Any) -> Any:
 
 
 def _like(leaf: Any, own: Any) -> Any:
-    return leaf.to(own.dtype) if isinstance(leaf, Tensor) and isinstance(own, Tensor) else leaf
+    if isinstance(leaf, Tensor):
+        return leaf.to(own.dtype) if isinstance(own, Tensor) else leaf
+    # A cache notes its dtype, in which alone the twin's may differ.
+    return own if isinstance(leaf, torch.dtype) else leaf

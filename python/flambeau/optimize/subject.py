@@ -83,14 +83,15 @@ class Subject(ABC):
 
     def replay(self, call: Call, fast: bool) -> Any:
         """A recorded call to its end, with or without what is enabled."""
+        args, kwargs = call.fresh
         if fast:
             # The guard stands in front of every fast call, so its time counts in every race.
-            self.guard.check(call.args, call.kwargs)
+            self.guard.check(args, kwargs)
         whole = self.layers.wholes.get(call.key) if fast else None
-        output = DECLINED if whole is None else whole(call.args, call.kwargs)
+        output = DECLINED if whole is None else whole(args, kwargs)
         if output is DECLINED:
             with self.layers.switch.set(fast):
-                output = self.shell.eager(*call.args, **call.kwargs)
+                output = self.shell.eager(*args, **kwargs)
         self._synchronize()
         return output
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..leaf.stamp import version
 from . import tree
+from .caches import has_cache, is_cache
 from .guard import Key, Parameters, argument_name, call_key
 
 _BARE = frozenset(nn.Module().__dict__) | {"forward"}
@@ -20,7 +21,7 @@ _BARE = frozenset(nn.Module().__dict__) | {"forward"}
 
 @dataclass(frozen=True)
 class Call:
-    """One recorded call: copies of its inputs and of eager's output, owned by the plan and never changed."""
+    """One recorded call: copies of its inputs and of eager's output, owned by the plan and never changed; runs take `fresh` inputs."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -34,6 +35,19 @@ class Call:
     def num_bytes(self) -> int:
         """Memory of the copies."""
         return tree.num_bytes((self.args, self.kwargs, self.output))
+
+    @property
+    def fresh(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The inputs for one run, which writes into their caches."""
+        return apart(self.args, self.kwargs)
+
+
+def apart(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The same inputs with copies of their caches, for a run beside another one. Raises NotPlainError for a cache that cannot be copied."""
+    if not has_cache(args, kwargs):
+        return tuple(args), kwargs
+    copied = {name: tree.clone(value, name) if is_cache(value) else value for name, value in kwargs.items()}
+    return tuple(tree.clone(value, f"argument {index}") if is_cache(value) else value for index, value in enumerate(args)), copied
 
 
 def record(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Call:
@@ -55,16 +69,19 @@ class Footprint:
 
     def __init__(self, owner: nn.Module, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self._owner = owner
-        self._call = call
-        self._inputs = tree.tensors((tuple(args), dict(kwargs)))
-        self._versions = [version(tensor) for tensor in self._inputs]
+        self._inputs = [
+            (tensor, version(tensor), copied)
+            for value, twin in zip((*args, *kwargs.values()), (*call.args, *call.kwargs.values()), strict=True)
+            # Caches are there to be written into; each replay has copies of its own.
+            if not is_cache(value)
+            for tensor, copied in zip(tree.tensors(value), tree.tensors(twin), strict=True)
+        ]
         self._state = _state(owner)
         self._random = _random_states(owner)
 
     def change(self) -> str | None:
         """What the call changed, for a report; None if a replay gives the same again and harms nothing."""
-        copies = tree.tensors((self._call.args, self._call.kwargs))
-        for tensor, before, copied in zip(self._inputs, self._versions, copies, strict=True):
+        for tensor, before, copied in self._inputs:
             if before != version(tensor) or (before == -1 and not torch.equal(tensor, copied)):
                 return "it writes into its inputs"
         if any(not torch.equal(a, b) for a, b in zip(self._random, _random_states(self._owner), strict=True)):

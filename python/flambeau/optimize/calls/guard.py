@@ -13,11 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from . import tree
+from .caches import has_cache, is_cache
 
 Key = Hashable
 
 _REQUIRED = "required"
 _OWN_DEFAULT = "its own default"
+_CACHED = "with a cache"
+# As long as what the cache holds: it grows with every call.
+_MASK = "attention_mask"
 # Kinds of refused calls whose text is kept; making it takes longer than looking at the call.
 _TEXTS_KEPT = 32
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", None)
@@ -41,8 +45,11 @@ class Guard:
         self._refusals: dict[Key, Refused] = {}
 
     def admit(self, key: Key, strides: Sequence[tuple[int, ...]]) -> None:
-        """From now on calls like this one take the fast path; their output tensors get these strides, which eager gave them."""
-        self._strides[key] = tuple(strides)
+        """From now on calls like this one take the fast path; their output tensors get these strides, which eager gave them.
+
+        Calls with a cache share a kind at different sizes, so that no strides can be told for them.
+        """
+        self._strides[key] = () if is_cached(key) else tuple(strides)
 
     def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Key | Refused:
         """The key of a call that may take the fast path."""
@@ -68,6 +75,8 @@ class Guard:
     def restride(self, key: Key, output: Any) -> Any:
         """Gives the outputs the strides that eager gives them, in place."""
         expected = self._strides[key]
+        if not expected:
+            return output
         if type(output) is Tensor and len(expected) == 1 and output.stride() == expected[0]:
             return output
         for tensor, strides in zip(_tensors(output), expected, strict=False):
@@ -114,20 +123,30 @@ def parameters_of(owner: nn.Module) -> Parameters:
 def call_key(parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Key:
     """What two calls must share to be measured as one: structure, shapes, dtypes, devices, layouts, plain values.
 
+    Of calls with a cache, sizes count by powers of two, and those of masks not at all: each call is longer than the one before, and
+    only kernels of layers, which take any shape, serve them.
     Raises NotPlainError for an argument that is neither a tensor nor plain, and for one that is given twice.
     """
     names = parameters.names
     kinds = parameters.default_kinds.copy()
+    is_growing = has_cache(args, kwargs)
+    kind_of = _growing_kind if is_growing else _kind
     for index, value in enumerate(args):
         name = argument_name(names, index)
-        kinds[name] = _kind(value, name)
+        kinds[name] = kind_of(value, name)
     for name, value in kwargs.items():
         if name in names[: len(args)]:
             raise tree.NotPlainError(f"{name} is given twice")
-        kinds[name] = _kind(value, name)
+        kinds[name] = kind_of(value, name)
+    mode = (_CACHED, training) if is_growing else training
     if len(kinds) == len(parameters.default_kinds):
-        return training, tuple(kinds.values())
-    return training, tuple(sorted(kinds.items(), key=operator.itemgetter(0)))
+        return mode, tuple(kinds.values())
+    return mode, tuple(sorted(kinds.items(), key=operator.itemgetter(0)))
+
+
+def is_cached(key: Key) -> bool:
+    """Whether calls of this kind have a cache: they write into an argument, and differ in size."""
+    return isinstance(key, tuple) and isinstance(key[0], tuple) and key[0][0] == _CACHED
 
 
 def _kind(value: Any, name: str) -> Any:
@@ -138,6 +157,15 @@ def _kind(value: Any, name: str) -> Any:
         for _ in tree.leaves(value, name):
             pass
         raise
+
+
+def _growing_kind(value: Any, name: str) -> Any:
+    if isinstance(value, Tensor):
+        sizes = value.dim() if name.endswith(_MASK) else tuple(size.bit_length() for size in value.shape)
+        return value.dtype, value.device, sizes
+    if isinstance(value, Mapping):
+        return type(value), tuple((key, _growing_kind(item, name)) for key, item in value.items())
+    return _kind(value, name)
 
 
 def argument_name(names: Sequence[str], index: int) -> str:
@@ -163,7 +191,7 @@ def is_transforming() -> bool:
 
 def describe(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The tensors of a call for a message: `float32[2, 4, 16, 16] on cpu, …`."""
-    found = [tensor for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
+    found = [tensor for value in (*args, *kwargs.values()) if not is_cache(value) for tensor in _tensors(value)]
     texts = [f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)} on {t.device}" for t in found[:3]]
     return ", ".join(texts) + (", …" if len(found) > 3 else "") if texts else "a call without tensors"
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..limits import Limits
+from . import tree
 from .capture import Call, Footprint, record, with_output
 from .guard import Key, Parameters, call_key
 
@@ -37,11 +38,14 @@ class Recorder:
         self._is_owed = False
 
     def begin(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Recording:
-        """Before the call runs. Raises NotPlainError for arguments that cannot be copied."""
+        """Before the call runs. Raises NotPlainError for arguments that cannot be copied, or are too large for it."""
         key = call_key(self._parameters, args, kwargs, self._owner.training)
         self._counts[key] += 1
         if self.is_looped and not self._is_owed and self._counts[key] not in self._limits.capture_at_calls:
             return Recording(key)
+        why = self._size_refusal(tree.num_bytes((tuple(args), dict(kwargs))))
+        if why is not None:
+            raise tree.NotPlainError(why)
         call = record(self._parameters, args, kwargs, self._owner.training)
         return Recording(key, call, Footprint(self._owner, call, args, kwargs))
 
@@ -80,7 +84,11 @@ class Recorder:
             self._kept.setdefault(call.key, []).append(call)
             while len(self._kept) > self._limits.kinds_kept:
                 del self._kept[next(iter(self._kept))]
-        elif not held:
-            most, needed = self._limits.capture_bytes / 2**20, call.num_bytes / 2**20
-            return f"one call's inputs and outputs are {needed:.0f} MiB, at most {most:.0f} are kept"
-        return None
+            return None
+        return None if held else self._size_refusal(call.num_bytes)
+
+    def _size_refusal(self, num_bytes: int) -> str | None:
+        most = self._limits.capture_bytes
+        if num_bytes <= most:
+            return None
+        return f"one call's inputs and outputs are {num_bytes / 2**20:.0f} MiB, at most {most / 2**20:.0f} are kept"

@@ -1,7 +1,8 @@
-"""Nested arguments and outputs: walking, cloning, describing. Knows tensors and plain containers, no modules."""
+"""Nested arguments and outputs: walking, cloning, describing. Knows tensors, plain containers and caches, no modules."""
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,10 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, enum.Enum)
+from .caches import is_cache, parts
+from .caches import kind as cache_kind
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, enum.Enum)
 
 _TENSORS = frozenset({Tensor, torch.nn.Parameter})
 _BY_TYPE = (int, float, complex)
@@ -24,7 +28,7 @@ class NotPlainError(TypeError):
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Tensors and plain values with their paths, in a stable order. Raises NotPlainError for anything else."""
-    if isinstance(value, (Tensor, *_PLAIN)):
+    if isinstance(value, (Tensor, *PLAIN)):
         yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -35,6 +39,9 @@ def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from leaves(getattr(value, field.name), f"{path}.{field.name}")
+    elif is_cache(value):
+        for name, part in parts(value):
+            yield from leaves(part, f"{path}.{name}")
     else:
         raise NotPlainError(
             f"{path} is a {type(value).__name__}; tensors, plain values, lists, tuples, dicts and dataclasses are understood"
@@ -50,7 +57,7 @@ def clone(value: Any, path: str) -> Any:
     """A copy that shares no memory and has no gradient. Only containers that can be rebuilt exactly are accepted."""
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return value
     if type(value) in (dict, OrderedDict):
         return type(value)((key, clone(item, f"{path}[{key!r}]")) for key, item in value.items())
@@ -58,6 +65,9 @@ def clone(value: Any, path: str) -> Any:
         return type(value)(clone(item, f"{path}[{index}]") for index, item in enumerate(value))
     if _is_named_tuple(value):
         return type(value)(*(clone(item, f"{path}.{name}") for name, item in zip(value._fields, value, strict=True)))
+    if is_cache(value):
+        held = [leaf for _, leaf in leaves(value, path) if isinstance(leaf, Tensor)]
+        return copy.deepcopy(value, {id(tensor): tensor.detach().clone() for tensor in held})
     raise NotPlainError(f"{path} is a {type(value).__name__}, which cannot be copied to be replayed")
 
 
@@ -92,7 +102,7 @@ def kind(value: Any, path: str = "value") -> Any:
         return cls, tuple([kind(item, path) for item in value])
     if cls is dict:
         return cls, tuple([(key, kind(item, path)) for key, item in value.items()])
-    return cls, tuple((place, _leaf_kind(leaf)) for place, leaf in leaves(value, path))
+    return cls, cache_kind(value) if is_cache(value) else tuple((place, _leaf_kind(leaf)) for place, leaf in leaves(value, path))
 
 
 def _leaf_kind(leaf: Any) -> Any:

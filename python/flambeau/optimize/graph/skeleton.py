@@ -27,9 +27,9 @@ def skeleton(value: Any, path: str = "output") -> Fill:
         parts = {field.name: skeleton(getattr(value, field.name), f"{path}.{field.name}") for field in fields(value)}
         kind = type(value)
         return lambda tensors: kind(**{name: part(tensors) for name, part in parts.items()})
-    for _ in tree.leaves(value, path):
-        pass  # Raises for anything that is not plain.
-    return lambda _: value
+    if isinstance(value, tree.PLAIN):
+        return lambda _: value
+    raise tree.NotPlainError(f"{path} is a {type(value).__name__}, which cannot be made again")
 
 
 def _mapping(value: Mapping[str, Any], path: str) -> Fill:
