@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from flambeau.optimize.applied import Kept
 from flambeau.optimize.calls import tree
-from flambeau.optimize.calls.guard import parameters_of
 from flambeau.optimize.cuda.around import Around
 from flambeau.optimize.cuda.contexts import Attention
 from flambeau.optimize.cuda.graphs import CudaGraphs
 from flambeau.optimize.cuda.replay import Replay
 from flambeau.optimize.cuda.twin import Sixteen
-from flambeau.optimize.graph.inputs import Inputs, given_arguments
 from flambeau.optimize.leaf.layers import Layers
 from optimize_nets import GENEROUS, Clock, Denoiser, Net, image, registry
+from optimize_recording import Rerun
 from torch import nn
 
 
@@ -27,28 +26,6 @@ from torch import nn
 def _no_grad():
     with torch.no_grad():
         yield
-
-
-class Rerun:
-    """Does again what ran, into the same outputs; counts."""
-
-    def __init__(self):
-        self.num_recorded = 0
-        self.num_again = 0
-        self.fails = False
-
-    def __call__(self, run, device):
-        if self.fails:
-            raise ValueError("it cannot be recorded")
-        self.num_recorded += 1
-        output = run()
-
-        def again():
-            self.num_again += 1
-            for mine, new in zip(tree.tensors(output), tree.tensors(run()), strict=True):
-                mine.copy_(new)
-
-        return again, output
 
 
 class Heads(nn.Module):
@@ -231,11 +208,8 @@ def test_recordings_made_in_inference_mode_serve_outside_of_it():
 
 
 def test_inputs_on_two_devices_are_refused():
-    module = Denoiser().eval()
-    args = (image(), torch.empty((), device="meta"))
-    parameters = parameters_of(module)
     with pytest.raises(ValueError, match="2 devices"):
-        Replay(Inputs(parameters, args, {}), given_arguments(parameters, args, {}), lambda given: module(**given), Rerun())
+        Replay((image(), torch.empty((), device="meta")), lambda tensors: tensors, Rerun())
 
 
 def operators(run):

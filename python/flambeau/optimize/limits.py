@@ -57,6 +57,7 @@ class Limits:
     # Memory and disk that a build may need, in sizes of the module's weights and beyond them; what must stay free meanwhile.
     build_memory_per_weight: float = 6.0
     build_memory_bytes: int = 2 * 1024**3
+    shared_memory_per_weight: float = 2.0
     build_disk_per_weight: float = 4.0
     build_disk_bytes: int = 512 * 1024**2
     spare_memory_bytes: int = 512 * 1024**2

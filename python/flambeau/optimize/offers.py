@@ -16,7 +16,7 @@ from .calls.capture import Call, record
 from .gate import difference
 from .graph.applied import NAME as GRAPH
 from .graph.applied import AppliedGraph
-from .graph.build import Job
+from .graph.build import Job, is_shared
 from .graph.inputs import Inputs
 from .graph.package import Package, refusal
 from .graph.watch import has_hooks
@@ -207,19 +207,26 @@ class Offers:
 
         self._num_builds += 1
         kind.package = "building"
-        job = Job(weakref.ref(target.owner), target.parameters, call, name, session.store, torch.get_num_threads(), done)
+        num_threads = torch.get_num_threads()
+        job = Job(weakref.ref(target.owner), target.parameters, call, name, session.store, num_threads, done, self._attention())
         session.builder.order(job)
         return _is_built(kind)
+
+    def _attention(self) -> str | None:
+        """The backend that a row has found fastest here: a package has its own built in."""
+        phase = self._target.phase
+        names = [name for name, _ in phase.outcome.applied] if isinstance(phase, Fast) else []
+        return next((name.upper() for name in reversed(names) if name.endswith("_attention")), None)
 
     def _build_refusal(self) -> str | None:
         owner = self._target.owner
         if self._num_builds >= self._session.limits.packages_per_module:
             return f"packages are built for {self._session.limits.packages_per_module} kinds of calls at most"
-        if self._device().type != "cpu":
-            return f"packages are built for the CPU only, this module is on {self._device().type}"
+        if self._device().type not in ("cpu", "cuda"):
+            return f"packages are built for CPUs and NVIDIA GPUs, this module is on {self._device().type}"
         if owner.training:
             return "the module is in training mode; eval() would do"
-        return "hooks on its parts would not run" if has_hooks(owner) else refusal()
+        return "hooks on its parts would not run" if has_hooks(owner) else refusal(is_shared(self._device()))
 
     def _applied(self, kind: Kind, entry: Entry, call: Call) -> AppliedGraph:
         target = self._target

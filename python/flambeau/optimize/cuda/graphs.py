@@ -15,6 +15,7 @@ import torch
 from ..applied import Applied, Kept, Trial
 from ..calls.guard import parameters_of
 from ..graph.inputs import Inputs, given_arguments
+from ..graph.skeleton import skeleton
 from ..leaf.layers import Layers
 from ..limits import LIMITS, Quality
 from .around import AppliedWay, Around, Run, Slot, Way
@@ -78,15 +79,16 @@ class Graphs(Way):
     def _recorded(self, run: Run, args: Sequence[Any], kwargs: Mapping[str, Any], running: Sequence[Any]) -> Any:
         inputs = Inputs(self._parameters, args, kwargs)
         given = given_arguments(self._parameters, args, kwargs)
+        fill = skeleton([given[name] for name in inputs.names], "input")
+        tensors = inputs.tensors(args, kwargs) or []
         replay: Replay | None = None
         try:
-            replay = Replay(inputs, given, lambda arguments: run((), arguments), self._record)
+            replay = Replay(tensors, lambda own: run((), dict(zip(inputs.names, fill(iter(own)), strict=True))), self._record)
         finally:
             # What cannot be recorded is not tried again.
             self._entries = [entry for entry in self._entries if not entry.is_gone()][1 - LIMITS.graphs_per_module :]
             self._entries.append(_Entry(inputs, tuple(weakref.ref(one) for one in running), replay))
-        tensors = inputs.tensors(args, kwargs)
-        return run(args, kwargs) if tensors is None else replay(tensors)
+        return replay(tensors)
 
     def _running(self) -> list[Any]:
         """What a recording depends on besides the call."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from ..calls import tree
-from ..graph.inputs import Inputs
 from ..graph.skeleton import skeleton
 from ..memory import memory_refusal
 
@@ -29,19 +28,14 @@ _SYNC: Final = "synchronizing CUDA operation"
 class Replay:
     """See the head of this file. Raises whatever stands in the way of recording."""
 
-    def __init__(self, inputs: Inputs, given: Mapping[str, Any], run: Callable[[Mapping[str, Any]], Any], record: Record) -> None:
-        """`given` are all arguments of a call by name, of which `inputs` was made."""
-        tensors = inputs.tensors((), given)
-        if not tensors:
-            raise ValueError("a call without tensors cannot be recorded")
+    def __init__(self, tensors: Sequence[Tensor], run: Callable[[list[Tensor]], Any], record: Record) -> None:
+        """`run` takes tensors of which `tensors` are an example."""
         devices = {tensor.device for tensor in tensors}
         if len(devices) != 1:
             raise ValueError(f"its inputs lie on {len(devices)} devices; on one they could be recorded")
         with torch.inference_mode(False), torch.no_grad():
             self._inputs = [torch.empty_strided(t.shape, t.stride(), dtype=t.dtype, device=t.device).copy_(t) for t in tensors]
-            fill = skeleton([given[name] for name in inputs.names], "input")
-            arguments = dict(zip(inputs.names, fill(iter(self._inputs)), strict=True))
-            self._again, output = record(lambda: run(arguments), devices.pop())
+            self._again, output = record(lambda: run(self._inputs), devices.pop())
         self._outputs = tree.tensors(output)
         self._fill = skeleton(output)
         self._turns = _Turns(self._inputs[0].device)

@@ -25,9 +25,10 @@ from torch import nn
 
 from ..calls.capture import Call
 from ..calls.guard import Parameters
+from ..cuda.package import FILE as SHARED
 from ..kept.store import Store
 from ..limits import Limits
-from ..memory import free_bytes
+from ..memory import free_bytes, memory_refusal
 from .package import FILE
 
 _POLL_S: Final = 0.25
@@ -46,6 +47,8 @@ class Job:
     store: Store
     num_threads: int
     done: Callable[[str | None], None]
+    # The backend of attention that was found fastest; None for torch's own choice.
+    attention: str | None = None
 
 
 class BuildError(Exception):
@@ -105,7 +108,8 @@ class Builder:
                 result = self._wait(job, sent, directory)
             if result["weights"] != job.name["weights"]:
                 raise BuildError("the weights changed while the package was built")
-            if not job.store.put(job.name, result, {FILE: directory / FILE}):
+            made = next(name for name in (SHARED, FILE) if (directory / name).exists())
+            if not job.store.put(job.name, result, {made: directory / made}):
                 raise BuildError("; ".join(job.store.remarks()) or "the store did not take the package")
         finally:
             shutil.rmtree(directory, ignore_errors=True)
@@ -120,10 +124,18 @@ class Builder:
         if own is not None:
             raise BuildError(f"{own.__name__} is defined in the program's main script; in a module of its own it could be built")
         limits, free = self._limits, free_bytes(torch.device("cpu"))
-        needed = int(weights * limits.build_memory_per_weight) + limits.build_memory_bytes
+        device = _device(owner)
+        if is_shared(device):
+            # The child holds the weights once more on the GPU, and passes them through memory.
+            why = memory_refusal(weights + limits.build_memory_bytes, device)
+            if why is not None:
+                raise BuildError(f"building a package: {why}")
+        per_weight = limits.shared_memory_per_weight if is_shared(device) else limits.build_memory_per_weight
+        needed = int(weights * per_weight) + limits.build_memory_bytes
         if free is not None and free < needed + limits.spare_memory_bytes:
             raise BuildError(f"building takes up to {needed / 2**20:.0f} MiB of memory, {free / 2**20:.0f} are free")
-        self._check_disk(job, int(weights * limits.build_disk_per_weight) + limits.build_disk_bytes)
+        on_disk = 0 if is_shared(device) else int(weights * limits.build_disk_per_weight)
+        self._check_disk(job, on_disk + limits.build_disk_bytes)
 
     def _check_disk(self, job: Job, needed: int) -> None:
         place = next(path for path in (job.store.directory, *job.store.directory.parents) if path.exists())
@@ -140,6 +152,8 @@ class Builder:
             "num_threads": job.num_threads,
             "parent": os.getpid(),
             "is_patient": not self._is_waiting,
+            "is_shared": is_shared(_device(_present(job))),
+            "attention": job.attention,
         }
         with open(errors, "wb") as said:
             child = subprocess.Popen(
@@ -193,6 +207,15 @@ def _sent(job: Job, directory: Path) -> Iterator[IO[bytes]]:
         file.flush()
         file.seek(0)
         yield file
+
+
+def is_shared(device: torch.device) -> bool:
+    """Whether packages run on the module's own weights: a GPU has no room for them twice, and gains nothing by packing them."""
+    return device.type == "cuda"
+
+
+def _device(owner: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in (*owner.parameters(), *owner.buffers())), torch.device("cpu"))
 
 
 def _present(job: Job) -> nn.Module:

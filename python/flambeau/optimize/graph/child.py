@@ -21,7 +21,7 @@ _FILE_BYTES: Final = 16 * 1024**3
 
 def main() -> None:
     """Its argument is JSON: the descriptor that holds the module, a directory of ours, for how many threads to compile, who started us,
-    and whether anybody who wants a core goes first."""
+    whether anybody who wants a core goes first, whether the package runs on the module's own weights, and by which attention."""
     order = json.loads(sys.argv[1])
     _stand_back(order["is_patient"])
     _die_with(order["parent"])
@@ -29,7 +29,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        made = _build(order["fd"], Path(order["directory"]), order["num_threads"])
+        made = _build(order, Path(order["directory"]))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         made = {"error": f"{type(error).__name__}: {first}"}
@@ -37,17 +37,18 @@ def main() -> None:
     answer.flush()
 
 
-def _build(fd: int, directory: Path, num_threads: int) -> dict[str, Any]:
+def _build(order: dict[str, Any], directory: Path) -> dict[str, Any]:
     import torch
 
     from ..calls import tree
+    from ..cuda import package as shared
     from ..kept import identity
     from .inputs import Inputs, given_arguments
     from .package import FILE
     from .skeleton import skeleton
 
     torch.set_num_threads(1)
-    with open(fd, "rb") as file:
+    with open(order["fd"], "rb") as file:
         # Written by the process that started us, into a file that has no name.
         owner, parameters, args, kwargs = torch.load(file, weights_only=False)
     given = given_arguments(parameters, args, kwargs)
@@ -65,14 +66,20 @@ def _build(fd: int, directory: Path, num_threads: int) -> dict[str, Any]:
             return tuple(tree.tensors(owner(**dict(zip(inputs.names, fill(iter(tensors)), strict=True)))))
 
     tensors = inputs.tensors(args, kwargs) or []
-    with torch.no_grad():
+    with torch.no_grad(), shared.attention(order["attention"]):
         exported = torch.export.export(Flat(), tuple(tensors), strict=False)
-        isa = _compile(exported, directory / FILE, num_threads)
+        isa = ""
+        if order["is_shared"]:
+            shared.compile_to(exported, directory / shared.FILE)
+        else:
+            isa = _compile(exported, directory / FILE, order["num_threads"])
     return {
         "inputs": inputs.describe(),
         "outputs": len(exported.graph_signature.user_outputs),
         "isa": isa,
         "weights": identity.weights_identity(owner),
+        # Of a package that runs on the module's own weights, how they must lie.
+        "shared": shared.describe(shared.weights_of(owner)) if order["is_shared"] else None,
     }
 
 

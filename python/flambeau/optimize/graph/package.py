@@ -5,12 +5,14 @@ A package crashes the process if its file is damaged or its instructions are for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from ..cuda.package import FILE as SHARED
+from ..cuda.package import Shared, loader_refusal
 from ..kept.identity import processor_flags
 from ..kept.store import Entry
 from ..leaf.layers import DECLINED
@@ -34,7 +36,10 @@ class Package:
         self._fill = fill
         self._num_outputs: int = entry.body["outputs"]
         self._watch = Watch(owner)
-        self._runner = _runner()(str(entry.path(FILE)), 1)
+        described = entry.body.get("shared")
+        self._run: Callable[[list[Tensor]], list[Tensor]] = (
+            Shared(entry.path(SHARED), owner, described) if described is not None else _runner()(str(entry.path(FILE)), 1).run
+        )
 
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self.has_changed or not self._watch.holds():
@@ -43,12 +48,14 @@ class Package:
         tensors = self._inputs.tensors(args, kwargs)
         if tensors is None:
             return DECLINED
-        outputs: list[Tensor] = self._runner.run(tensors)
+        outputs = self._run(tensors)
         return self._fill(iter(outputs)) if len(outputs) == self._num_outputs else DECLINED
 
 
-def refusal() -> str | None:
-    """Why this torch cannot run packages, or None."""
+def refusal(is_shared: bool = False) -> str | None:
+    """Why this torch cannot run packages, or None. `is_shared`: those that run on the module's own weights."""
+    if is_shared:
+        return loader_refusal()
     return None if _runner() is not None else f"torch {torch.__version__} cannot run compiled packages; 2.6 and later can"
 
 
@@ -58,7 +65,7 @@ def _runner() -> Any:
 
 
 def _check(body: Mapping[str, Any], inputs: Inputs) -> None:
-    why = refusal()
+    why = refusal(body.get("shared") is not None)
     if why is not None:
         raise ValueError(why)
     if body.get("inputs") != inputs.describe():

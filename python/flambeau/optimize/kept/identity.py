@@ -135,7 +135,12 @@ def _cpu_info() -> Mapping[str, str]:
 def _device(device: torch.device) -> str:
     if device.type != "cuda":
         return device.type
-    return f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_capability(device)} CUDA {torch.version.cuda}"
+    driver: Any = getattr(torch._C, "_cuda_getDriverVersion", lambda: "")
+    cudnn: Any = torch.backends.cudnn
+    return (
+        f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_capability(device)} CUDA {torch.version.cuda} "
+        f"driver {driver()} cuDNN {cudnn.version()}"
+    )
 
 
 @cache
