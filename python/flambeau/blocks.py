@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import sys
-import threading
 
 from flambeau.protocol import BLOCK_BYTES, KEPT_BYTES
+from flambeau.threads import Lock
 
 # Of the bytes in a BytesIO that nobody else holds: its own reference, and the one of getrefcount's argument.
 OWN_REFERENCES = 2
@@ -29,7 +29,7 @@ class Blocks:
 
     def __init__(self) -> None:
         self._idle: list[tuple[int, io.BytesIO]] = []
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def take(self, length: int) -> io.BytesIO:
         """One of exactly this length if there is one, else fresh memory."""

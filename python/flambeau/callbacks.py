@@ -7,7 +7,6 @@ Functions that nothing refers to any more are told to the host between two calls
 from __future__ import annotations
 
 import itertools
-import threading
 from _queue import SimpleQueue
 from _weakref import ref
 from collections import deque
@@ -17,6 +16,7 @@ from flambeau.codec import Encoder
 from flambeau.objects import BY_VALUE, describe
 from flambeau.placeholders import Handle
 from flambeau.protocol import DROPPED, FUNCTION_LATEST_WINS, FUNCTION_WAITS, INVOKE
+from flambeau.threads import Lock, get_ident
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class _Latest:
     """A function of which only the newest call matters: one is on its way, and the newest since then is held back."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.sent: int | None = None
         self.held: Arguments | None = None
 
@@ -65,7 +65,7 @@ class Callbacks:
         self._gate = gate
         self._next_attachment = next_attachment
         self._ids = itertools.count(1)
-        self._main = threading.main_thread()
+        self._main = get_ident()
         # Waiting threads other than the main one; the main thread finds its answers in the inbox.
         self._slots: dict[int, SimpleQueue[Return]] = {}
         self._functions: dict[int, ref[Any]] = {}
@@ -136,7 +136,7 @@ class Callbacks:
     def _invoke(self, described: Function, given: Arguments) -> Any:
         callback_id = next(self._ids)
         waits = described.kind == FUNCTION_WAITS
-        on_main = threading.current_thread() is self._main
+        on_main = get_ident() == self._main
         self._gate.shield()
         try:
             around = self.prepare_wait() if waits and on_main else (0, 0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from _signal import SIGKILL  # type: ignore[import-not-found]
 
@@ -19,6 +18,7 @@ from flambeau.jobs import Job
 from flambeau.objects import Failed
 from flambeau.protocol import Call, ProtocolError, Release, Return, Shutdown, Wake
 from flambeau.stdio import complain
+from flambeau.threads import get_ident, start_new_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,7 @@ class Channel:
         self._inbox = inbox
         self._running = running
         self._gate = gate
+        self._main = get_ident()
         self._objects: Objects
         self._callbacks: Callbacks
         # Attachments under way, and for each what to do when it is whole.
@@ -199,7 +200,7 @@ class Channel:
             self._inbox.add(Wake())
             self._gate.interrupt()
         self._inbox.add(Shutdown())
-        threading.Thread(target=self._insist, daemon=True).start()
+        start_new_thread(self._insist, ())
 
     def _insist(self) -> None:
         if self._inbox.leaving.wait(protocol.SHUTDOWN_S):
@@ -207,7 +208,7 @@ class Channel:
         os._exit(0)
 
     def _on_dump(self, frame_id: int, _lane: int, _body: Body) -> None:
-        self._send(protocol.STACK, frame_id, main_stack())
+        self._send(protocol.STACK, frame_id, main_stack(self._main))
 
     def _expect(self, attachments: list[Attachment], whole: Callable[[], None]) -> None:
         """`whole` is called when all of them are here: at once, if there are none."""
@@ -265,9 +266,9 @@ def _no_attachments() -> int:
     raise ProtocolError("control messages have no attachments")
 
 
-def main_stack() -> str:
+def main_stack(main: int) -> str:
     """Where the main thread is, outermost first; reads no source file, so that it works whatever is broken."""
-    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+    frame: FrameType | None = sys._current_frames().get(main)
     lines: list[str] = []
     while frame is not None and len(lines) < STACK_FRAMES:
         lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}')

@@ -5,12 +5,12 @@ The one piece of module state in the worker: code of the user's calls plain func
 
 from __future__ import annotations
 
-import threading
 import time
 
 from flambeau import TYPE_CHECKING
 from flambeau.protocol import PROGRESS_PER_SECOND
 from flambeau.stdio import complain
+from flambeau.threads import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ class Meter:
     def __init__(self) -> None:
         self._allowance = float(PROGRESS_PER_SECOND)
         self._at_s = time.monotonic()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.held: dict[str, Any] | None = None
 
     def admits(self, event: dict[str, Any], *, is_last: bool) -> bool:

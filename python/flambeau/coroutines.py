@@ -6,14 +6,21 @@ leaves behind go on when the next one does. asyncio is imported with the first c
 
 from __future__ import annotations
 
-from types import CoroutineType
-
 from flambeau import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio  # 70 ms at import
     from collections.abc import Coroutine
     from typing import Any
+
+
+async def _nothing() -> None:
+    pass
+
+
+_made = _nothing()
+_made.close()
+CoroutineType = type(_made)  # as `types` has it, which is not there at boot
 
 
 class Coroutines:

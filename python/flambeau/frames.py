@@ -7,12 +7,16 @@ which steps back whenever somebody else has something to say.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from _queue import SimpleQueue
 from collections import deque
 
+from flambeau import TYPE_CHECKING
 from flambeau.protocol import CHUNK, CHUNK_BYTES, HEADER, MAX_UNSENT_BYTES, header, read_header
+from flambeau.threads import Lock, start_new_thread
+
+if TYPE_CHECKING:
+    import threading
 
 READ_BYTES = 64 * 1024
 JOINED_BYTES = 64 * 1024
@@ -123,13 +127,14 @@ class FrameWriter:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._lock = threading.Lock()
+        self._lock = Lock()
         # One entry for each thread that wants to write a frame that is not a chunk: appending and popping are atomic.
         self._urgent: deque[None] = deque()
         self._bulk: SimpleQueue[tuple[int, memoryview]] = SimpleQueue()
         self._unsent_bytes = 0
-        self._room = threading.Condition()
-        self._pump: threading.Thread | None = None
+        # Both there from the first attachment on.
+        self._room: threading.Condition
+        self._pumps = False
 
     def close(self) -> None:
         """For a forked child: whatever it tries to send is refused."""
@@ -183,14 +188,22 @@ class FrameWriter:
 
     def _queue(self, attachment_id: int, data: memoryview) -> None:
         data = data.cast("B")
+        if not self._pumps:
+            self._start_pump()
         with self._room:
-            if self._pump is None:
-                self._pump = threading.Thread(target=self._send_bulk, name="flambeau-bulk", daemon=True)
-                self._pump.start()
             # One that is larger than the bound goes when nothing else is waiting.
             self._room.wait_for(lambda: self._unsent_bytes == 0 or self._unsent_bytes + len(data) <= MAX_UNSENT_BYTES)
             self._unsent_bytes += len(data)
         self._bulk.put((attachment_id, data))
+
+    def _start_pump(self) -> None:
+        import threading  # at boot it would take a tenth of the time
+
+        with self._lock:
+            if not self._pumps:
+                self._room = threading.Condition()
+                self._pumps = True
+                start_new_thread(self._send_bulk, ())
 
     def _send_bulk(self) -> None:
         while True:

@@ -6,7 +6,6 @@ while user code of a call runs; a cancel that comes while it is shut, or while a
 
 from __future__ import annotations
 
-import threading
 import time
 
 # What is under `signal`, which makes enums: at import, and of what getsignal found, longer than everything else after a call.
@@ -14,6 +13,7 @@ from _signal import SIGINT, getsignal, pthread_kill, signal  # type: ignore[impo
 
 from flambeau import TYPE_CHECKING
 from flambeau.protocol import COOPERATIVE_S, NUDGE_S
+from flambeau.threads import Event, get_ident, start_new_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +36,13 @@ class Gate:
 
     def __init__(self, running: Running) -> None:
         self._running = running
-        self._main = threading.main_thread()
+        self._main = get_ident()
         self._handler = self._on_signal
         # The call whose user code runs and may be interrupted; None: shut.
         self._open: Job | None = None
         self._shields = 0
-        self._nudge = threading.Event()
-        self._nudger: threading.Thread | None = None
+        self._nudge = Event()
+        self._nudges = False
         # Asked before raising: True if the call will notice its cancel by itself within a step (pipelines.py).
         self.stops_itself: Callable[[], bool] = lambda: False
 
@@ -74,38 +74,36 @@ class Gate:
     def check(self) -> None:
         """Raises CallCancelled on the main thread when the call that runs there was cancelled and not yet interrupted."""
         job = self._open
-        if job is not None and job.cancelled and not self._shields and threading.current_thread() is self._main:
+        if job is not None and job.cancelled and not self._shields and get_ident() == self._main:
             self._raise(job)
 
     def check_again(self) -> None:
         """The same, also when it was raised before: for step hooks, because a step must not run for a cancelled call."""
         job = self._running.top
-        if job is not None and job.cancelled and threading.current_thread() is self._main:
+        if job is not None and job.cancelled and get_ident() == self._main:
             self._raise(job)
 
     def shield(self) -> None:
         """Nothing raises on the main thread until `unshield`: a frame must not be torn, a lock not be left locked."""
-        if threading.current_thread() is self._main:
+        if get_ident() == self._main:
             self._shields += 1
 
     def unshield(self) -> None:
         """Ends `shield`."""
-        if threading.current_thread() is self._main:
+        if get_ident() == self._main:
             self._shields -= 1
             self.check()
 
     def interrupt(self) -> None:
         """From the I/O thread: the running call has been marked cancelled; see that it ends."""
-        if self._nudger is None:
-            self._nudger = threading.Thread(target=self._repeat, name="flambeau-cancel", daemon=True)
-            self._nudger.start()
+        if not self._nudges:
+            self._nudges = True
+            start_new_thread(self._repeat, ())
         self._signal_main()
         self._nudge.set()
 
     def _signal_main(self) -> None:
-        ident = self._main.ident
-        if ident is not None:
-            pthread_kill(ident, SIGINT)
+        pthread_kill(self._main, SIGINT)
 
     def _repeat(self) -> None:
         while True:

@@ -5,11 +5,11 @@ Threads share no lock here: each step is one operation on a dict, list or queue,
 
 from __future__ import annotations
 
-import threading
 import time
 from _queue import SimpleQueue
 
 from flambeau import TYPE_CHECKING
+from flambeau.threads import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ class Job:
 
     __slots__ = ("_ready", "_wait", "call", "cancelled", "cancelled_s", "interrupted", "progress", "started_s")
 
-    def __init__(self, call: Call, wait: Callable[[threading.Event], None] | None = None) -> None:
+    def __init__(self, call: Call, wait: Callable[[Event], None] | None = None) -> None:
         """`wait`, if it has attachments: how the main thread waits for them."""
         self.call = call
         # Set by whoever reads the wire; everything that can stop the call early looks at it.
@@ -34,7 +34,7 @@ class Job:
         # Of context.py: the meter that keeps progress events to a bearable rate.
         self.progress: object = None
         self._wait = wait
-        self._ready = None if wait is None else threading.Event()
+        self._ready = None if wait is None else Event()
 
     def set_ready(self) -> None:
         """Its attachments are whole, or it will not run: whoever waits for it goes on."""
@@ -59,7 +59,7 @@ class Inbox:
         # Whoever pops a job from here owns it: the main thread to run it, or whoever reads a cancel for it.
         self._queued: dict[int, Job] = {}
         # Set by the main thread once it has seen SHUTDOWN.
-        self.leaving = threading.Event()
+        self.leaving = Event()
 
     def add(self, item: Item) -> None:
         """From whoever reads the wire."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import sys
-import threading
 
 from flambeau import TYPE_CHECKING
 from flambeau.protocol import CENSUS_KINDS, FIRST_WORKER_ID
+from flambeau.threads import RLock
 
 if TYPE_CHECKING:
     from typing import Any
@@ -58,7 +58,7 @@ class Objects:
         self._entries: dict[int, _Entry] = {}
         # id() of an object in the table → the ids it is known under, the one that is told to the host first.
         self._known: dict[int, list[int]] = {}
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._own_ids = itertools.count(FIRST_WORKER_ID)
         self.bytes = 0
 

@@ -7,11 +7,11 @@ pipelines 294 use `progress_bar` and 285 `scheduler.step`.
 from __future__ import annotations
 
 import sys
-import threading
 from _weakref import ref
 
 from flambeau import TYPE_CHECKING, context
 from flambeau.callbacks import is_host_function
+from flambeau.threads import get_ident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -108,10 +108,10 @@ class Loops:
         if torch is None or not (self.calls or self.running):
             return False
         if self._hook is None:
-            main = threading.main_thread()
+            main = get_ident()
 
             def raise_before_layer(_module: object, _inputs: object) -> None:
-                if threading.current_thread() is main:
+                if get_ident() == main:
                     context.raise_if_cancelled()
 
             self._hook = torch.nn.modules.module.register_module_forward_pre_hook(raise_before_layer)

@@ -6,18 +6,19 @@ Knows neither frames nor calls.
 
 from __future__ import annotations
 
-import threading
 import time
 from _queue import Empty, SimpleQueue
 
 from flambeau import TYPE_CHECKING
 from flambeau.jobs import Inbox
 from flambeau.protocol import AWAY_S, IDLE_S, TICK_S
+from flambeau.threads import Lock, start_new_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flambeau.jobs import Item
+    from flambeau.threads import Event
 
 
 class WireInbox(Inbox):
@@ -25,7 +26,7 @@ class WireInbox(Inbox):
 
     def __init__(self) -> None:
         super().__init__()
-        self._token = threading.Lock()
+        self._token = Lock()
         self._main_reads = False
         self._main_waits = False
         # When the main thread last began something, and when it last had read: by time.monotonic.
@@ -40,7 +41,7 @@ class WireInbox(Inbox):
         """Begins. `read` blocks until something has come and never raises; `may_read` tells whether something has."""
         self._read = read
         self._may_read = may_read
-        threading.Thread(target=self._watch, name="flambeau-wire", daemon=True).start()
+        start_new_thread(self._watch, ())
 
     def take(self) -> Item:
         """The next arrival; for the main thread, which reads while it waits."""
@@ -61,7 +62,7 @@ class WireInbox(Inbox):
             self._read_on_main()
         return super().take_arrived()
 
-    def wait_for(self, event: threading.Event) -> None:
+    def wait_for(self, event: Event) -> None:
         """Until something that comes by the wire has set it; for the main thread."""
         while not event.is_set():
             if not self._read_on_main():
