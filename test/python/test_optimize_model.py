@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from flambeau.optimize import optimize, report, set_listener
+from flambeau.optimize.leaf.native import library
 from flambeau.optimize.limits import Limits
 from flambeau.optimize.registry import Registry
 
@@ -105,9 +106,11 @@ def test_one_call_each_and_the_pictures_stay_the_same(pipeline, plain):
 def test_the_unet_is_found_at_its_root_and_the_vae_at_its_decoder(fast):
     pipeline, made = fast
     unet, vae = made.report(pipeline.unet), made.report(pipeline.vae)
-    # Of the rows for convolutions, the first takes them all.
-    assert unet.applied == ("packed_convs", "packed_linears")
-    assert vae.applied == ("decoder: packed_convs", "decoder: packed_linears")
+    # Of the rows for one kind of layer, each takes all that it can of what is left.
+    built = ("tiled_convs", "packed_convs", "panel_linears")
+    expected = built if library.refusal() is None else ("packed_convs", "packed_linears")
+    assert unet.applied == expected
+    assert vae.applied == tuple(f"decoder: {name}" for name in expected)
     assert unet.relative_error < 1e-4
     assert unet.cosine > 0.99999
     assert unet.bytes > 1_000_000

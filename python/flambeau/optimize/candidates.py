@@ -21,9 +21,12 @@ from .cuda.copies import CopiedConv
 from .cuda.eight_bit import Float8ByRow, Float8Whole, Int8ByRow
 from .cuda.graphs import CudaGraphs
 from .cuda.twin import Sixteen, sixteen_bits_of
+from .leaf.int8 import pairs_saturate
 from .leaf.int8_plan import Int8Layers
 from .leaf.kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
 from .leaf.layers import Layers
+from .leaf.native import library
+from .leaf.native.layers import PanelLinear, Room, TiledConv
 from .limits import Quality
 from .memory import memory_refusal
 
@@ -32,6 +35,12 @@ __all__ = ["TABLE", "Applied", "Candidate", "Kept", "LayerKernels", "Trial"]
 
 def _nothing_needed() -> str | None:
     return None
+
+
+def tiles_first_refusal() -> str | None:
+    """Why convolutions in 8 bits are tried before those in tiles, or None: in tiles they multiply less than 8 bits save without VNNI."""
+    why = library.refusal()
+    return why if why is not None or pairs_saturate() else "this CPU has VNNI: 8 bits come first, tiles after them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,39 +59,69 @@ class LayerKernels:
         why = self.needs()
         if why is not None:
             return why
-        chosen = [layer for kind in self.kernels for layer in layers.free(kind, device)]
+        chosen = self._chosen(layers, device)
         if not chosen:
             kinds = " or ".join(kind.__name__ for kind in self.kernels)
             return f"there is no {kinds} left that computes as its class does; such a layer would do"
-        return memory_refusal(sum(self._bytes(layer) for layer in chosen), device)
+        return memory_refusal(sum(self._bytes(layer, kernel) for layer, kernel in chosen), device)
 
     def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
-        kernels = {layer: kernel(layer, self.compute_dtype) for kind, kernel in self.kernels.items() for layer in layers.free(kind, device)}
-        return self.applied(layers, kernels)
+        make = self._maker(layers, trial.left_s())
+        return self.applied(layers, {layer: make(kernel, layer) for layer, kernel in self._chosen(layers, device)})
 
     def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
         paths, named = kept.choices.get("layers"), dict(layers.named())
         if not isinstance(paths, dict):
             raise ValueError(f'{self.name}: "layers" was to be an object, came {type(paths).__name__}; measure again')
         kernels: dict[nn.Module, Kernel] = {}
+        make = self._maker(layers, 0.0)
         for kind, kernel in self.kernels.items():
-            eligible = set(layers.eligible(kind, device))
+            eligible = {layer for layer in layers.eligible(kind, device) if kernel.suits(layer)}
             of_kind = {named[path] for path, name in paths.items() if name == kernel.__name__ and path in named} & eligible
-            kernels.update({layer: kernel(layer, self.compute_dtype) for layer in of_kind})
+            kernels.update({layer: make(kernel, layer) for layer in of_kind})
         if len(kernels) != len(paths):
             raise ValueError(f"{self.name}: {len(paths) - len(kernels)} of {len(paths)} layers are not as they were; measure again")
         return self.applied(layers, kernels)
 
-    def _bytes(self, layer: nn.Module) -> int:
+    def _chosen(self, layers: Layers, device: torch.device) -> list[tuple[nn.Module, type[WeightKernel]]]:
+        """The layers that are left for it."""
+        return [(layer, kernel) for kind, kernel in self.kernels.items() for layer in layers.free(kind, device) if kernel.suits(layer)]
+
+    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[WeightKernel], nn.Module], Kernel]:
+        """What makes a layer's kernel. Raises ValueError if it cannot, or not in the time that is left."""
+        return lambda kernel, layer: kernel(layer, self.compute_dtype)
+
+    def _bytes(self, layer: nn.Module, kernel: type[WeightKernel]) -> int:
         weight = layer._parameters["weight"]
-        return 0 if weight is None else weight.numel() * (self.compute_dtype or weight.dtype).itemsize
+        return 0 if weight is None else weight.numel() * (self.compute_dtype or weight.dtype).itemsize * kernel.growth
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltKernels(LayerKernels):
+    """The same with kernels in C++, which are built where the store has none."""
+
+    needs: Callable[[], str | None] = library.refusal
+    compute_dtype: torch.dtype | None = torch.float32
+
+    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[WeightKernel], nn.Module], Kernel]:
+        loaded = library.load(layers.store, left_s)
+        room = Room()
+
+        def make(kernel: type[WeightKernel], layer: nn.Module) -> Kernel:
+            if not issubclass(kernel, (TiledConv, PanelLinear)):
+                raise TypeError(f"{kernel.__name__} is not in C++")
+            return kernel(layer, self.compute_dtype, loaded, room)
+
+        return make
 
 
 # They are tried in this order, the largest gains first, as a budget may end; each takes the layers that those before it left.
 TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
     {
         "cpu": (
+            BuiltKernels(name="tiled_convs", quality="lossless", kernels={nn.Conv2d: TiledConv}, needs=tiles_first_refusal),
             Int8Layers(),
+            BuiltKernels(name="tiled_convs", quality="lossless", kernels={nn.Conv2d: TiledConv}),
             LayerKernels(
                 name="bfloat16",
                 quality="balanced",
@@ -98,6 +137,7 @@ TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
                 needs=processor.onednn_refusal,
             ),
             LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: ChannelsLastConv}),
+            BuiltKernels(name="panel_linears", quality="lossless", kernels={nn.Linear: PanelLinear}),
             LayerKernels(
                 name="packed_linears",
                 quality="lossless",

@@ -62,6 +62,10 @@ class Limits:
     build_disk_bytes: int = 512 * 1024**2
     spare_memory_bytes: int = 512 * 1024**2
     builds_waiting: int = 16
+    # Kernels in C++ are built where so many seconds are left for it, with one compiler's run that may take so long.
+    kernels_build_s: float = 6.0
+    kernels_timeout_s: float = 120.0
+    kernels_threads: int = 1024
     # What the store holds in all, what it leaves free on the disk, one entry's text, and for how long damaged entries stay.
     store_bytes: int = 4 * 1024**3
     store_spare_bytes: int = 256 * 1024**2

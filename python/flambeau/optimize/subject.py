@@ -30,7 +30,7 @@ class Subject(ABC):
         self.owner = owner
         self.session = session
         self.phase: Waiting | Fast | Eager = Waiting()
-        self.layers = Layers(owner)
+        self.layers = Layers(owner, session.store)
         self.breakdown = Breakdown(owner)
         self.parameters = parameters_of(owner)
         self.guard = Guard(owner, self.parameters)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,9 @@ class Kernel(ABC):
 class WeightKernel(Kernel):
     """One layer's computation on a prepared copy of its weight. The bias is the layer's own, read at every call."""
 
+    # A prepared weight has at most so many times the layer's numbers.
+    growth: ClassVar[int] = 1
+
     def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None = None) -> None:
         super().__init__(layer)
         self.dtype: torch.dtype = self.layer._parameters["weight"].dtype
@@ -47,6 +50,11 @@ class WeightKernel(Kernel):
         self._is_cast = self.compute_dtype != self.dtype
         self._stamp: WeightStamp | None = None
         self._prepared: Any = None
+
+    @staticmethod
+    def suits(layer: nn.Module) -> bool:
+        """Whether this kernel is for that layer, whatever its inputs."""
+        return True
 
     @property
     def bytes(self) -> int:

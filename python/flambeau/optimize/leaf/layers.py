@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calls.guard import Key
+from ..kept.store import Store
 from ..switch import Switch
 from .kernels import Kernel, LayerPatch
 
@@ -22,8 +23,10 @@ DECLINED: Final = object()
 class Layers:
     """The layers below one target and their patches. With its switch off, every layer computes exactly as it came."""
 
-    def __init__(self, owner: nn.Module) -> None:
+    def __init__(self, owner: nn.Module, store: Store | None = None) -> None:
         self.owner = owner
+        # Where kernels built here are kept.
+        self.store = store
         self.switch = Switch()
         self.failures: list[str] = []
         # By kind of call: what replaces the target as a whole while the switch is on.
