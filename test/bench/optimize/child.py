@@ -7,7 +7,6 @@ does meets both, and the ratio is the median over the pairs of neighbours.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import time
@@ -15,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from modules import CASES, Case, Inputs, Positional
+from setting import SkippedError, print_row
 from torch import Tensor
-from variants import CHANGING, VARIANTS, SkippedError, force_isa
+from variants import CHANGING, VARIANTS
 
 PREPARED_WITH = (0, 1, 2, 3)
 JUDGED_BY = (100, 101, 102)
@@ -28,15 +27,10 @@ TIMED_S = 60.0
 
 def main() -> None:
     """Reads the row's name from the command line and prints the row."""
-    arguments = _arguments()
-    torch.set_num_threads(arguments.threads)
-    force_isa(arguments.isa)
-    with torch.no_grad():
-        try:
-            row = measured(CASES[arguments.module](), arguments)
-        except SkippedError as error:
-            row = {"skipped": str(error)}
-    print(json.dumps(row))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("module", choices=CASES)
+    parser.add_argument("variant", choices=VARIANTS)
+    print_row(lambda arguments: measured(CASES[arguments.module](), arguments), parser)
 
 
 def measured(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -124,16 +118,6 @@ def _memory() -> dict[str, int]:
     pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {"now": pages * resource.getpagesize(), "peak": peaks[0], "children": peaks[1]}
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("module", choices=CASES)
-    parser.add_argument("variant", choices=VARIANTS)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--isa", choices=("native", "avx2"), default="native")
-    parser.add_argument("--quick", action="store_true")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,51 +1,55 @@
 """Inputs that nothing was measured for, eager against ours: right, at eager's speed, and without a pause. Prints one row.
 
-A claim about a module's later life: a new resolution or batch, an odd size, another dtype or layout, a timestep of another kind.
+A claim about a module's later life: a thousand random calls, then a new resolution or batch, an odd size, another dtype or layout, a
+timestep of another kind.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from flambeau.optimize import optimize, report
 from modules import CASES, Case, Inputs, Positional, latents_of, unet_inputs
+from optimize_calls import disagreements, optimized_pair
+from setting import Row, print_row, work_s
 from torch import Tensor
-from variants import force_isa
 
 ALLOWED = 1.1
 PAIRS = 15
 FIRST_CALLS = 6
+NUM_CALLS = 1000
 
 Variations = Mapping[str, Callable[[], Inputs]]
 
 
 def main() -> None:
-    """One row: for each variation, how far off and how much slower than eager."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--isa", default="native")
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    force_isa(arguments.isa)
-    pairs = 3 if arguments.quick else PAIRS
+    """One row: how many random calls were wrong; for each variation of real ones, how far off and how much slower than eager."""
+    print_row(every_input, argparse.ArgumentParser())
+
+
+def every_input(arguments: argparse.Namespace) -> Row:
+    """See main."""
+    pairs, num_calls = (3, 100) if arguments.quick else (PAIRS, NUM_CALLS)
+    plain, fast, made = optimized_pair()
+    with torch.enable_grad():  # A call turns gradients off itself, or does not.
+        wrong = disagreements(plain, fast, num_calls)
+    num_fast = num_calls - sum(counted.count for counted in made.report(fast).eager_calls)
     found: dict[str, dict[str, Any]] = {}
-    with torch.no_grad():
-        for name, variations in (("bundled-unet", of_unet), ("bundled-vae", of_vae)):
-            found |= {f"{name}, {variation}": row for variation, row in measured(CASES[name](), variations, pairs)}
+    for name, variations in (("bundled-unet", of_unet), ("bundled-vae", of_vae)):
+        found |= {f"{name}, {variation}": row for variation, row in measured(CASES[name](), variations, pairs)}
     slow = [name for name, row in found.items() if row["slower"] > ALLOWED]
     worst = max(found, key=lambda name: found[name]["slower"])
     error, pause = max(row["relative_l2"] for row in found.values()), max(row["longest"] for row in found.values())
-    summary = f"worst {found[worst]['slower']:.2f} of eager's time ({worst}); {len(slow)} of {len(found)} above {ALLOWED}; "
+    summary = f"{len(wrong)} of {num_calls} random calls wrong, {num_fast} ran fast; "
+    summary += f"worst {found[worst]['slower']:.2f} of eager's time ({worst}); {len(slow)} of {len(found)} above {ALLOWED}; "
     summary += f"largest error {error:.1e}; longest of the first calls {pause:.2f} of eager's"
-    print(json.dumps({"summary": summary, "allowed": ALLOWED, "above": slow, "inputs": found}))
+    random_calls = {"calls": num_calls, "fast": num_fast, "wrong": wrong}
+    return {"summary": summary, "random": random_calls, "allowed": ALLOWED, "above": slow, "inputs": found}
 
 
 def of_unet(case: Case) -> Variations:
@@ -117,10 +121,9 @@ def _compared(plain: Positional, fast: Positional, inputs: Inputs, num_pairs: in
 
 
 def _timed(module: Positional, inputs: Inputs) -> tuple[float, Tensor]:
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    before = clock()
+    before_s = work_s()
     output: Tensor = module(*inputs)
-    return clock() - before, output
+    return work_s() - before_s, output
 
 
 if __name__ == "__main__":

@@ -171,6 +171,28 @@ def language_model() -> Case:
     return Case(LlamaForCausalLM(config).eval(), lambda m, ids: m(ids, use_cache=False).logits, tokens_of(8000, (1, 64)))
 
 
+def call_step(model: Any, ids: Tensor, keys_LBHTD: Tensor, values_LBHTD: Tensor) -> Tensor:
+    """As `generate` calls it for each word: with a cache that it writes into."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(list(zip(keys_LBHTD, values_LBHTD, strict=True)))
+    logits: Tensor = model(ids, past_key_values=cache, use_cache=True).logits
+    return logits
+
+
+def language_model_step() -> Case:
+    """The same model writing one word after 64."""
+    case = language_model()
+    config = case.module.config
+    shape = (config.num_hidden_layers, 1, config.num_key_value_heads, 64, config.hidden_size // config.num_attention_heads)
+
+    def make(seed: int) -> Inputs:
+        g = torch.Generator().manual_seed(seed)
+        return torch.randint(3, config.vocab_size, (1, 1), generator=g), torch.randn(shape, generator=g), torch.randn(shape, generator=g)
+
+    return Case(case.module, call_step, make)
+
+
 class Residual(nn.Module):
     """Two convolutions with batch norm around a shortcut."""
 
@@ -205,6 +227,7 @@ CASES: Final[Mapping[str, Callable[[], Case]]] = {
     "cnn": cnn,
     "encoder": encoder,
     "language-model": language_model,
+    "language-model-step": language_model_step,
     "sdxl-vae": wide_vae,
     "sdxl-unet": wide_unet,
 }

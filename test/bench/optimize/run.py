@@ -10,46 +10,17 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import venv
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import record
 import rows
+from order import CLAIMS, MODULES, UNFORCED, VARIANTS, Name, expected_s, most_s, ordered
 
-MODULES = ("bundled-unet", "bundled-vae", "bundled-text", "cnn", "encoder", "language-model", "sdxl-vae", "sdxl-unet")
-VARIANTS = (
-    "flambeau-balanced",
-    "openvino",
-    "openvino-f32",
-    "onnxruntime",
-    "flambeau-lossless",
-    "flambeau-fast",
-    "flambeau-lossless-built",
-    "flambeau-balanced-built",
-    "eager",
-    "compile-best",
-    "pt2e-int8",
-    "compile",
-)
-# These choose their instructions themselves, whatever torch and oneDNN are told.
-UNFORCED = ("onnxruntime",)
 REQUIREMENTS = rows.HERE / "requirements.txt"
-
-
-@dataclass(frozen=True)
-class Name:
-    """What is measured in one row."""
-
-    script: str
-    module: str
-    variant: str
-    threads: int
-    isa: str
-
-    def __str__(self) -> str:
-        return f"{self.module}/{self.isa}/{self.threads}/{self.variant}"
+OURS = tuple(variant for variant in VARIANTS if variant.startswith("flambeau-")) + ("eager", "compile", "compile-best", "pt2e-int8")
 
 
 def main() -> None:
@@ -58,44 +29,61 @@ def main() -> None:
     if arguments.show:
         print(record.table(record.Record(record.machine(sys.executable)).rows))
         return
-    python = arguments.python or peers_python()
+    needs_peers = "table" in arguments.sections and not set(arguments.variants) <= set(OURS)
+    python = arguments.python or (peers_python() if needs_peers else sys.executable)
     made = record.machine(python)
     print(f"{made['cpu']}, {made['cores']} cores, {' '.join(made['flags'])}; load {os.getloadavg()[0]:.2f}", flush=True)
     kept = record.Record(made)
-    bounds = rows.Bounds(seconds=arguments.row_s, bytes=int(arguments.row_gib * 2**30))
-    for name in wanted(arguments, made["flags"]):
-        if arguments.resume and str(name) in kept.rows:
+    names = ordered(wanted(arguments, made["flags"]), kept.rows)
+    if arguments.resume:
+        names = [name for name in names if str(name) not in kept.rows]
+    if arguments.list:
+        print("\n".join(f"{expected_s(name, kept.rows):>6.0f} s  {name}" for name in names))
+        return
+    run(names, python, kept, arguments)
+
+
+def run(names: Sequence[Name], python: str, kept: record.Record, arguments: argparse.Namespace) -> None:
+    """Row by row, as far as the time goes; one that would not end within it is left for the next run."""
+    until_s = time.monotonic() + 60 * arguments.limit_minutes
+    left_out = 0
+    for index, name in enumerate(names):
+        left_s, needed_s = until_s - time.monotonic(), expected_s(name, kept.rows)
+        if needed_s > left_s:
+            left_out += 1
             continue
+        rest_s = sum(expected_s(other, kept.rows) for other in names[index:])
+        print(f"[{index + 1}/{len(names)}] {name}: some {_span(needed_s)}; all that are left {_span(min(rest_s, left_s))}", flush=True)
+        bounds = rows.Bounds(seconds=min(most_s(name, kept.rows), arguments.row_s, left_s), bytes=int(arguments.row_gib * 2**30))
         row = measure(python, name, bounds, quick=arguments.quick)
         print(record.line(str(name), row), flush=True)
         if not arguments.quick:
             kept.keep(str(name), row)
+    if left_out:
+        print(f"{left_out} rows would take longer than {arguments.limit_minutes:g} minutes allow; --resume measures them")
 
 
 def wanted(arguments: argparse.Namespace, flags: list[str]) -> Iterator[Name]:
-    """In order: one thread and native before the rest, ours and the strongest peers before the rest, small modules before large ones."""
+    """Every row that was asked for and can be had here."""
     forced = [isa for isa in arguments.isa if isa != "avx2" or "avx512f" in flags]
     if len(forced) < len(arguments.isa):
         print("forced AVX2 is left out: it is what this processor has", flush=True)
     for isa in forced:
         for threads in arguments.threads:
-            for section in ("small", "inputs"):
-                if section in arguments.sections:
-                    yield Name(f"{section}.py", section, "flambeau-balanced", threads, isa)
-            if "table" not in arguments.sections:
-                continue
-            for variant in arguments.variants:
-                for module in arguments.modules:
-                    yield Name("child.py", module, variant, threads, isa)
+            yield from (Name(claim, "flambeau", threads, isa) for claim in CLAIMS if claim in arguments.sections)
+            if "table" in arguments.sections:
+                yield from (Name(module, variant, threads, isa) for module in arguments.modules for variant in arguments.variants)
 
 
 def measure(python: str, name: Name, bounds: rows.Bounds, *, quick: bool) -> record.Row:
-    """One row. A peer that cannot be told which instructions to use is no row of a forced setting."""
+    """One row, and how long it took. A peer that cannot be told which instructions to use is no row of a forced setting."""
     if name.isa == "avx2" and name.variant in UNFORCED:
         return {"skipped": "it chooses its instructions itself"}
     flags = ["--threads", str(name.threads), "--isa", name.isa, *(["--quick"] if quick else [])]
-    what = [name.module, name.variant] if name.script == "child.py" else []
-    return rows.run_row(python, name.script, [*what, *flags], threads=name.threads, isa=name.isa, bounds=bounds)
+    script, what = (f"{name.module}.py", []) if name.is_claim else ("child.py", [name.module, name.variant])
+    started_s = time.monotonic()
+    row = rows.run_row(python, script, [*what, *flags], threads=name.threads, isa=name.isa, bounds=bounds)
+    return row | {"took_s": time.monotonic() - started_s}
 
 
 def peers_python() -> str:
@@ -118,17 +106,28 @@ def peers_python() -> str:
     return str(python)
 
 
+def _span(seconds: float) -> str:
+    """As `2:05:00`, or `45 s`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, hours = int(seconds // 60) % 60, int(seconds // 3600)
+    return f"{hours}:{minutes:02}:{int(seconds) % 60:02}"
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    sections = (*CLAIMS, "table")
     parser.add_argument("--quick", action="store_true", help="two pairs each: shows that it runs, says little of speed, keeps nothing")
     parser.add_argument("--resume", action="store_true", help="leave out rows that are recorded for this processor")
+    parser.add_argument("--limit-minutes", type=float, default=24 * 60, help="no row is begun that would not end within this time")
+    parser.add_argument("--list", action="store_true", help="print the rows in their order, measure nothing")
     parser.add_argument("--show", action="store_true", help="print the record of this processor as tables")
-    parser.add_argument("--sections", nargs="+", choices=("small", "inputs", "table"), default=("small", "inputs", "table"))
-    parser.add_argument("--modules", nargs="+", choices=MODULES, default=MODULES)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
+    parser.add_argument("--modules", nargs="+", choices=MODULES, default=tuple(MODULES))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=tuple(VARIANTS))
     parser.add_argument("--threads", nargs="+", type=int, default=(1, 2))
     parser.add_argument("--isa", nargs="+", choices=("native", "avx2"), default=("native", "avx2"))
-    parser.add_argument("--row-s", type=float, default=1800.0, help="seconds that a row may take")
+    parser.add_argument("--row-s", type=float, default=1800.0, help="seconds that any row may take; most may take less")
     parser.add_argument("--row-gib", type=float, default=18.0, help="GiB that the processes of a row may hold")
     parser.add_argument("--python", help="an interpreter that has torch and the peers, instead of one that is built")
     return parser.parse_args()

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from flambeau.optimize import optimize, report
 from optimize_random import random_module
+from setting import Row, print_row, work_s
 from torch import Tensor
-from variants import force_isa
 
 NUM_MODULES = 30
 NEEDED = 0.98
@@ -24,26 +21,22 @@ PAIRS = 41
 
 def main() -> None:
     """One row for all of them: the lowest ratio, and each module's."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--isa", default="native")
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    force_isa(arguments.isa)
-    with torch.no_grad():
-        found = [measured(seed, 3 if arguments.quick else PAIRS) for seed in range(3 if arguments.quick else NUM_MODULES)]
+    print_row(every_module, argparse.ArgumentParser())
+
+
+def every_module(arguments: argparse.Namespace) -> Row:
+    """See main."""
+    found = [measured(seed, 3 if arguments.quick else PAIRS) for seed in range(3 if arguments.quick else NUM_MODULES)]
     ratios = [each["ratio"] for each in found]
     below = [each for each in found if each["ratio"] < NEEDED]
     worst = f"lowest {min(ratios):.3f}x, median {statistics.median(ratios):.3f}x of eager"
-    row = {
+    return {
         "summary": f"{worst}; {len(below)} of {len(found)} below {NEEDED}",
         "lowest": min(ratios),
         "below": len(below),
         "needed": NEEDED,
         "modules": found,
     }
-    print(json.dumps(row))
 
 
 def measured(seed: int, num_pairs: int) -> dict[str, Any]:
@@ -69,12 +62,11 @@ def measured(seed: int, num_pairs: int) -> dict[str, Any]:
 
 
 def _seconds(run: Callable[[Tensor], Any], x: Tensor, repeats: int) -> float:
-    """Of one call: the thread's own time where it does all the work, so that others do not disturb it."""
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    before = clock()
+    """Of one call."""
+    before_s = work_s()
     for _ in range(repeats):
         run(x)
-    return (clock() - before) / repeats
+    return (work_s() - before_s) / repeats
 
 
 if __name__ == "__main__":

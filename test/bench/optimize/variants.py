@@ -7,7 +7,6 @@ a process measures one variant.
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import torch
 from modules import Inputs, Positional
+from setting import SkippedError
 from torch import Tensor, nn
 
 # Calls until ours has measured, at most; a denoiser is measured at its fourth.
@@ -24,10 +24,6 @@ _MAX_WARM_UP = 12
 _PACKAGE_CALLS = 20
 # A second copy of larger modules would not leave room for the first.
 _COPIED_BYTES = 1 << 30
-
-
-class SkippedError(Exception):
-    """This variant cannot be had here; the message says why."""
 
 
 @dataclass
@@ -197,18 +193,6 @@ CHANGING: Final = (
     "flambeau-balanced-built",
     "compile-best",
 )
-
-# These choose their instructions themselves, whatever torch is told.
-UNFORCED: Final = ("onnxruntime",)
-
-
-def force_isa(isa: str) -> None:
-    """Tells inductor as well; oneDNN and torch's own kernels are told by the environment."""
-    if isa == "avx2" and os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
-        import torch._inductor.config as inductor
-
-        inductor.cpp.simdlen = 256
-
 
 def _one(results: Sequence[Any]) -> Any:
     tensors = [torch.from_numpy(result) for result in results]
