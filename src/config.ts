@@ -65,6 +65,9 @@ export const limits = {
   socketFragments: 1_024,
   socketCloseTimeoutMs: 2_000,
   jsonDepth: 64,
+  inputItems: 1_000_000,
+  issuesTold: 20,
+  issueNameCharacters: 100,
   headerBytes: 16 * 1024,
   headersTimeoutMs: 10_000,
   bodyTimeoutMs: 60_000,
@@ -111,12 +114,19 @@ const Settings = z.object({
         .split(",")
         .map((origin) => origin.trim())
         .filter(Boolean),
-    ),
+    )
+    .pipe(z.array(z.string().refine(isOrigin, "each is scheme, host and port alone, as https://studio.example"))),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
   /** The process environment as it was read: what of it reaches Python is decided by workers/inherited.ts. */
   environment: z.record(z.string(), z.string()),
 });
 export type Settings = z.output<typeof Settings>;
+
+/** As a browser sends it: compared letter by letter, so that a slash at its end or a pattern would never match. */
+function isOrigin(text: string): boolean {
+  if (!/^[a-z][a-z\d+.-]*:\/\/[^\s/?#*]+$/.test(text)) return false;
+  return !/^https?:/.test(text) || (URL.canParse(text) && new URL(text).origin === text);
+}
 
 /** FLAMBEAU_* variables, checked. Throws SETTINGS_INVALID naming the variable, what came and what was expected. */
 export function readSettings(environment: NodeJS.ProcessEnv = process.env): Settings {

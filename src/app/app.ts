@@ -77,9 +77,10 @@ export function endpointsOf(app: App): ReadonlyMap<string, AnyEndpoint> {
 
 /**
  * What the rest needs to know of an app, from an instance without Python.
- * @throws FlambeauError APP_INVALID: no endpoints, or two under one path
+ * @throws FlambeauError APP_INVALID: no endpoints, two under one path, or a static field that is not what it should be
  */
 export function describeApp(app: AppClass): AppDescription {
+  requireStatics(app);
   const endpoints: EndpointDescription[] = [];
   for (const [name, { path, mode, input, output }] of endpointsOf(new app())) {
     const taken = endpoints.find((other) => other.path === path);
@@ -98,4 +99,24 @@ export function describeApp(app: AppClass): AppDescription {
     );
   }
   return { name: app.name, endpoints };
+}
+
+const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === "string");
+
+/** What JavaScript, or an environment variable turned into a number, can put there whatever the types say. */
+const STATICS: readonly (readonly [name: keyof AppClass, expected: string, fits: (value: unknown) => boolean])[] = [
+  ["machineType", '"CPU" or "GPU"', (value) => value === "CPU" || value === "GPU"],
+  ["requirements", 'a list of texts, such as ["torch>=2.2.0"]', isTexts],
+  ["environment", "a list of names of variables", isTexts],
+  ["python", "the path of an interpreter", (value) => value === undefined || typeof value === "string"],
+  ["maxConcurrency", "a whole number from 1 on", (value) => Number.isInteger(value) && Number(value) >= 1],
+];
+
+function requireStatics(app: AppClass): void {
+  for (const [name, expected, fits] of STATICS) {
+    const came: unknown = app[name];
+    if (fits(came)) continue;
+    const shown = typeof came === "number" ? String(came) : JSON.stringify(came);
+    throw new FlambeauError("APP_INVALID", `${app.name}: static ${name} is ${expected}, got ${shown}; correct it`);
+  }
 }

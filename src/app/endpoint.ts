@@ -4,7 +4,7 @@ import type { z } from "zod";
 import { cancelled, FlambeauError, InputError, toError } from "../errors.ts";
 import { bindIterable, type Context, currentContext, detachedContext, runWithSignal } from "./context.ts";
 import type { EndpointMode } from "./description.ts";
-import { parseInput } from "./parse-input.ts";
+import { issuesOf, parseInput, toldIssues } from "./parse-input.ts";
 
 type Path = `/${string}`;
 
@@ -65,6 +65,7 @@ export function endpoint(
   run: (input: never, context: Context) => Promise<unknown> | AsyncIterable<unknown>,
 ): AnyEndpoint {
   requirePath(path);
+  requireTimeout(path, schemas.timeoutMs);
   const isStream = "yields" in schemas;
   const output = isStream ? schemas.yields : schemas.output;
   const invoke = run as (input: unknown, context: Context) => unknown;
@@ -98,6 +99,18 @@ function requirePath(path: string): void {
       `endpoint("${path}", …): in a URL this path is ${url.pathname}; write it so`,
     );
   }
+}
+
+/** Node's timers hold 31 bits, and take anything longer for no time at all. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
+function requireTimeout(path: string, timeoutMs: number | undefined): void {
+  if (timeoutMs === undefined || (timeoutMs > 0 && timeoutMs <= LONGEST_TIMEOUT_MS)) return;
+  const expected = `timeoutMs is in milliseconds, more than 0 and at most ${LONGEST_TIMEOUT_MS} (24 days)`;
+  throw new FlambeauError(
+    "APP_INVALID",
+    `endpoint("${path}", …): ${expected}, got ${timeoutMs}; leave it out for no limit`,
+  );
 }
 
 export function isEndpoint(value: unknown): value is AnyEndpoint {
@@ -171,11 +184,5 @@ export async function parseOutput(schema: z.ZodType, output: unknown): Promise<u
     throw new InputError("OUTPUT_INVALID", [{ path: [], message: toError(thrown).message }]);
   }
   if (parsed.success) return parsed.data;
-  throw new InputError(
-    "OUTPUT_INVALID",
-    parsed.error.issues.map((issue) => ({
-      path: issue.path.map((key) => (typeof key === "symbol" ? String(key) : key)),
-      message: issue.message,
-    })),
-  );
+  throw new InputError("OUTPUT_INVALID", toldIssues(issuesOf(parsed.error)));
 }

@@ -17,11 +17,27 @@ const dataUri = /^data:[\w.+-]{1,64}\/[\w.+-]{1,64}(?:;[\w.=+-]{1,64}){0,4},/;
 export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
   const refused = [...unboundedIssues(input), ...unknownFieldIssues(schema, input)];
   // A value nested without end, or one far too long, is not worth the work of checking.
-  if (refused.some((issue) => issue.fatal)) throw new InputError("INPUT_INVALID", refused.map(toIssue));
+  if (refused.some((issue) => issue.fatal)) throw new InputError("INPUT_INVALID", toldIssues(refused));
   const parsed = safeParse(schema, input);
   if (parsed.success && refused.length === 0) return parsed.data;
-  const fields = parsed.success ? [] : parsed.error.issues.flatMap(fromZod);
-  throw new InputError("INPUT_INVALID", [...fields, ...refused.map(toIssue)]);
+  const fields = parsed.success ? [] : issuesOf(parsed.error);
+  throw new InputError("INPUT_INVALID", toldIssues([...fields, ...refused]));
+}
+
+/** What zod says, field by field; no more than can be told, and one that shows that there are more. */
+export function issuesOf(error: z.ZodError): readonly InputIssue[] {
+  return error.issues.slice(0, limits.issuesTold + 1).flatMap(fromZod);
+}
+
+/** As many as a person reads: a list of a million wrong items has a million issues, and a name may be as long as the body. */
+export function toldIssues(issues: readonly InputIssue[]): readonly InputIssue[] {
+  const short = (step: string | number): string | number =>
+    typeof step === "string" && step.length > limits.issueNameCharacters
+      ? `${step.slice(0, limits.issueNameCharacters)}…`
+      : step;
+  const told = issues.slice(0, limits.issuesTold).map(({ path, message }) => ({ path: path.map(short), message }));
+  if (issues.length <= limits.issuesTold) return told;
+  return [...told, { path: [], message: "more is at fault than this; correct these first" }];
 }
 
 function safeParse<Schema extends z.ZodType>(schema: Schema, input: unknown): z.ZodSafeParseResult<z.output<Schema>> {
@@ -38,12 +54,11 @@ interface Refused extends InputIssue {
   readonly fatal: boolean;
 }
 
-const toIssue = ({ path, message }: Refused): InputIssue => ({ path, message });
-
 /** Walks without recursion: the depth of what a caller sends is not ours to trust. */
 function unboundedIssues(input: unknown): Refused[] {
   const issues: Refused[] = [];
   const open: { value: unknown; path: Path }[] = [{ value: input, path: [] }];
+  let items = 0;
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { value, path } = next;
     if (typeof value === "string" && isEndless(value)) {
@@ -52,6 +67,11 @@ function unboundedIssues(input: unknown): Refused[] {
     } else if (isPlain(value)) {
       if (path.length >= limits.jsonDepth) {
         return [{ path, message: `nested deeper than ${limits.jsonDepth} levels; send a flatter value`, fatal: true }];
+      }
+      // Each may become an issue of its own before any can be told: a body of wrong items would fill the memory.
+      items += Array.isArray(value) ? value.length : Object.keys(value).length;
+      if (items > limits.inputItems) {
+        return [{ path, message: `more than ${limits.inputItems} items in all; send less at once`, fatal: true }];
       }
       // Only what can be refused is put on the stack: a list of a million numbers costs one pass.
       for (const [key, item] of entriesOf(value)) {
@@ -82,7 +102,9 @@ function entriesOf(
 function unknownFieldIssues(schema: z.ZodType, input: unknown): Refused[] {
   const known = knownFields(schema);
   if (known === undefined || !isPlain(input) || Array.isArray(input)) return [];
-  const unknown = Object.keys(input).filter((field) => !known.includes(field));
+  const unknown = Object.keys(input)
+    .filter((field) => !known.includes(field))
+    .slice(0, limits.issuesTold + 1);
   const names = known.length === 0 ? "none" : known.join(", ");
   return unknown.map((field) => ({ path: [field], message: `unknown field; known are: ${names}`, fatal: false }));
 }
@@ -106,5 +128,5 @@ export function knownFields(schema: z.core.$ZodType): readonly string[] | undefi
 function fromZod(issue: z.core.$ZodIssue): InputIssue[] {
   const path = issue.path.map((step) => (typeof step === "number" ? step : String(step)));
   if (issue.code !== "unrecognized_keys") return [{ path, message: issue.message }];
-  return issue.keys.map((key) => ({ path: [...path, key], message: "unknown field" }));
+  return issue.keys.slice(0, limits.issuesTold + 1).map((key) => ({ path: [...path, key], message: "unknown field" }));
 }

@@ -1,10 +1,13 @@
-// Ctrl-C and SIGTERM: the first asks everything to stop, the second ends the process now.
+// Ctrl-C, SIGTERM and a terminal that is closed: the first asks everything to stop, the second ends the process now.
 // Knows nothing of what is stopped: that listens to the signal.
+
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+export type StopSignal = (typeof SIGNALS)[number];
 
 /** The part of `process` that is needed. */
 export interface SignalSource {
-  on(signal: "SIGINT" | "SIGTERM", listener: () => void): unknown;
-  off(signal: "SIGINT" | "SIGTERM", listener: () => void): unknown;
+  on(signal: StopSignal, listener: () => void): unknown;
+  off(signal: StopSignal, listener: () => void): unknown;
   exit(code: number): unknown;
 }
 
@@ -25,13 +28,11 @@ export function interruptOf(source: SignalSource, say: (message: string) => void
     say("stopping; press Ctrl-C again to stop at once");
     controller.abort(new DOMException("interrupted", "AbortError"));
   };
-  source.on("SIGINT", onSignal);
-  source.on("SIGTERM", onSignal);
+  for (const signal of SIGNALS) source.on(signal, onSignal);
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
-      source.off("SIGINT", onSignal);
-      source.off("SIGTERM", onSignal);
+      for (const signal of SIGNALS) source.off(signal, onSignal);
     },
   };
 }

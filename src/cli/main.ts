@@ -112,6 +112,8 @@ function version(): string {
 
 // A reader that closes its end, as `| head` does, is no error of ours.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+// A log that nobody reads any more, or a terminal that was closed, does not end a server.
+process.stderr.on("error", () => {});
 // Without this, a wait that nothing can end would end the process in silence.
 const stalled = (): void => {
   process.stderr.write(

@@ -6,6 +6,7 @@ import { limits } from "../config.ts";
 import { type ErrorCode, FlambeauError, InputError, type InputIssue, PyError, toError } from "../errors.ts";
 import { type ExitCode, OUTCOMES } from "./outcomes.ts";
 import { foldedTraceback } from "./traceback.ts";
+import { printable } from "./words.ts";
 
 /** A request that failed, as its last event tells it. */
 export interface FailedRequest {
@@ -47,8 +48,14 @@ export function exitCodeOf(thrown: unknown): ExitCode {
 
 /** The whole block, without a line break at its end. */
 export function report(thrown: unknown, options: ReportOptions): string {
+  // Messages and tracebacks hold what a caller sent.
+  const text = printable(reportText(thrown, options));
+  return options.color ? text.replace(/^error(?:\[\w+\])?:/, "\x1b[31m$&\x1b[0m") : text;
+}
+
+function reportText(thrown: unknown, options: ReportOptions): string {
   const [first, ...causes] = causesOf(thrown);
-  if (first === undefined) return `${heading(null, options)} ${String(thrown)}`;
+  if (first === undefined) return `error: ${String(thrown)}`;
   const blocks = [block(first, options)];
   for (const cause of causes) {
     if (!blocks.some((before) => before.includes(indented(cause.message))))
@@ -62,7 +69,7 @@ export function report(thrown: unknown, options: ReportOptions): string {
 function block(error: Error, options: ReportOptions): string {
   if (!(error instanceof FlambeauError)) {
     return [
-      `${heading(null, options)} ${stackOf(error, options)}`,
+      `error: ${stackOf(error, options)}`,
       "  This was not expected: it is a defect of the app or of Flambeau.",
     ].join("\n");
   }
@@ -70,10 +77,7 @@ function block(error: Error, options: ReportOptions): string {
     error instanceof InputError || issuesOf(error) !== undefined
       ? issueText(issuesOf(error) ?? [])
       : indented(error.message);
-  return [
-    `${heading(error.code, options)}${said.startsWith("\n") ? "" : " "}${said}`,
-    ...whereLines(error, options),
-  ].join("\n");
+  return [`error[${error.code}]:${said.startsWith("\n") ? "" : " "}${said}`, ...whereLines(error, options)].join("\n");
 }
 
 function causeBlock(error: Error, options: ReportOptions): string {
@@ -141,11 +145,6 @@ function issuesOf(error: FlambeauError): readonly InputIssue[] | undefined {
 function issueText(issues: readonly InputIssue[]): string {
   const lines = issues.map((issue) => `${issue.path.join(".") || "(the whole input)"}: ${issue.message}`);
   return lines.length === 1 ? lines.join("") : ["", ...lines].join("\n  ");
-}
-
-function heading(code: ErrorCode | null, options: ReportOptions): string {
-  const text = code === null ? "error:" : `error[${code}]:`;
-  return options.color ? `\x1b[31m${text}\x1b[0m` : text;
 }
 
 function indented(text: string): string {

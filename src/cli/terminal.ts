@@ -3,6 +3,7 @@
 import { limits, type Settings } from "../config.ts";
 import type { Logger, Wait } from "../log.ts";
 import { barLine, finishedLine, fitted, type MeasuredWait, plainWait, type Track, tracked } from "./bar.ts";
+import { printable } from "./words.ts";
 
 export interface Clock {
   nowMs(): number;
@@ -61,24 +62,24 @@ export class Terminal implements Logger, Disposable {
   }
 
   debug(message: string): void {
-    if (this.#shows("debug")) this.#line(this.#paint("2", message));
+    if (this.#shows("debug")) this.#line(this.#paint("2", printable(message)));
   }
 
   info(message: string): void {
-    if (this.#shows("info")) this.#line(message);
+    if (this.#shows("info")) this.#line(printable(message));
   }
 
   warn(message: string): void {
-    if (this.#shows("warn")) this.#line(`${this.#paint("33", "warning:")} ${message}`);
+    if (this.#shows("warn")) this.#line(`${this.#paint("33", "warning:")} ${printable(message)}`);
   }
 
   error(message: string): void {
-    if (this.#shows("error")) this.#line(`${this.#paint("31", "error:")} ${message}`);
+    if (this.#shows("error")) this.#line(`${this.#paint("31", "error:")} ${printable(message)}`);
   }
 
   wait(wait: Wait | MeasuredWait): void {
     if (!this.#shows("info")) return;
-    const clean = { ...wait, label: wait.label.replace(CONTROL, " ") };
+    const clean = { ...wait, label: printable(wait.label).replace(CONTROL, " ") };
     if (this.#stream.isTTY) this.#waitOnTerminal(clean);
     else this.#waitInLines(clean);
   }

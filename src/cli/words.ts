@@ -1,4 +1,5 @@
-// Numbers as a person reads them: bytes, seconds, names as flags. Knows nothing of terminals.
+// Numbers as a person reads them: bytes, seconds, names as flags. And text of others as a terminal may be sent it.
+import { stripVTControlCharacters } from "node:util";
 
 /** `14 KB`, `6.9 GB`: powers of 1000, two digits at least. */
 export function bytesText(bytes: number): string {
@@ -49,4 +50,9 @@ export function counted(count: number, noun: string): string {
 export function compactJson(value: unknown): string {
   const text = JSON.stringify(value) ?? "undefined";
   return text.length <= 100 ? text : `${text.slice(0, 99)}…`;
+}
+
+/** Without what would steer a terminal or turn the direction of writing: escape sequences and control characters but line breaks and tabs. */
+export function printable(text: string): string {
+  return stripVTControlCharacters(text).replace(/(?![\n\t])[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, "");
 }

@@ -114,6 +114,7 @@ class AppHost implements Host {
   }
 
   async listen(options: { port?: number; host?: string } = {}): Promise<string> {
+    if (this.#closing !== undefined) throw closed();
     this.#url = await (await this.#edge()).listen(options);
     return this.#url;
   }
@@ -191,7 +192,7 @@ class AppHost implements Host {
     const state = this.#state;
     switch (state.kind) {
       case "closed":
-        throw new FlambeauError("CANCELLED", "The host is closed.");
+        throw closed();
       case "live":
         if (!state.instance.isGone) return state.instance;
         // Its end is under way; what follows from it is decided in #died.
@@ -271,6 +272,10 @@ class AppHost implements Host {
       return undefined;
     }
   }
+}
+
+function closed(): FlambeauError {
+  return new FlambeauError("CANCELLED", "The host is closed; create another one.");
 }
 
 /** The start itself goes on for others when one caller gives up. */

@@ -126,7 +126,7 @@ export class Connection {
       if (signal.aborted) return;
       // An output that is no JSON: the run is over for this client, so it is over.
       this.#options.queue.cancel(requestId);
-      this.#send({ type: "event", id, requestId, event: { type: "failed", error: failureOf(thrown) } });
+      this.#send({ type: "event", id, requestId, event: this.#told({ type: "failed", error: failureOf(thrown) }) });
     }
   }
 

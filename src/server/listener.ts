@@ -26,6 +26,8 @@ export function createListener(
     connectionsCheckingInterval: Math.min(patience.headersTimeoutMs / 2, 5_000),
   };
   const server = createServer(options, getRequestListener(fetch, { overrideGlobalObjects: false }));
+  // Node drops headers beyond a number, and an Origin among them; their bytes are bounded above, and the guard sees all of them.
+  server.maxHeadersCount = 0;
   server.on("request", (_incoming, outgoing) => {
     // While closing, a connection kept alive for another request has served its last one.
     outgoing.once("close", () => setImmediate(() => void (server.listening || server.closeIdleConnections())));

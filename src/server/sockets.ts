@@ -69,6 +69,12 @@ function refusalOf(incoming: IncomingMessage, open: number, verdict: SocketOptio
     return refusal("BAD_REQUEST", `the head of this request cannot be read; connect to ws://<host>${SOCKET_PATH}`);
   const decided = verdict(head);
   if (!decided.allowed) return decided;
+  if (head.headers.get("upgrade")?.toLowerCase() !== "websocket") {
+    return refusal(
+      "BAD_REQUEST",
+      `only websocket is upgraded to, at ${SOCKET_PATH}; for HTTP/1.1 leave out the header Upgrade`,
+    );
+  }
   if (new URL(head.url).pathname !== SOCKET_PATH) return refusal("NOT_FOUND", `the only socket here is ${SOCKET_PATH}`);
   if (open >= limits.socketsMax)
     return refusal("QUEUE_FULL", `${limits.socketsMax} sockets are open, no more may be; try again later`);

@@ -73,7 +73,7 @@ export function failureResponse(failure: RequestFailure, options: FailureOptions
 }
 
 /** @param input the body that did not fit */
-export function failureBody(failure: RequestFailure, input?: unknown): FailureBody {
+export function failureBody({ stack: _stack, ...failure }: RequestFailure, input?: unknown): FailureBody {
   return { error: failure, detail: detailOf(failure, input) };
 }
 

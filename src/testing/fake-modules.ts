@@ -89,7 +89,12 @@ const BUILT_IN: FakeModules = {
       seconds: 0,
       speedUp: null,
       relativeError: null,
+      cosine: null,
       bytes: 0,
+      moduleBytes: 0,
+      eagerCalls: [],
+      repacked: 0,
+      breakdown: [],
     }),
   },
   "flambeau.values": {

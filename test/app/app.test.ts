@@ -57,6 +57,26 @@ describe("an app", () => {
     );
   });
 
+  it.each<[string, object]>([
+    ["maxConcurrency", { maxConcurrency: Number("none") }],
+    ["maxConcurrency", { maxConcurrency: 0 }],
+    ["maxConcurrency", { maxConcurrency: "2" }],
+    ["requirements", { requirements: "torch>=2.2.0" }],
+    ["requirements", { requirements: ["torch", undefined] }],
+    ["environment", { environment: "HF_TOKEN" }],
+    ["machineType", { machineType: "gpu" }],
+    ["python", { python: 3.12 }],
+  ])("whose static %s is none is refused, with what was expected: %j", (name, statics) => {
+    class Odd extends Painter {}
+    Object.assign(Odd, statics);
+    expect(() => describeApp(Odd)).toThrow(
+      expect.objectContaining({
+        code: "APP_INVALID",
+        message: expect.stringMatching(`^Odd: static ${name} is .*, got `),
+      }),
+    );
+  });
+
   it("is told from other classes, and from App itself", () => {
     expect(isAppClass(Painter)).toBe(true);
     expect([App, Object, Map, () => {}, null, "Painter", new Painter()].map(isAppClass)).toEqual(Array(7).fill(false));

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { endpoint, isEndpoint } from "../../src/app/endpoint.ts";
+import { limits } from "../../src/config.ts";
 
 const Nothing = z.object({});
 const Pair = z.object({ left: z.number(), right: z.object({ depth: z.int() }) });
@@ -30,6 +31,19 @@ describe("the path of an endpoint", () => {
   });
 });
 
+describe("the time limit of an endpoint", () => {
+  const limited = (timeoutMs: number) =>
+    endpoint("/", { input: Nothing, output: Nothing, timeoutMs }, async () => ({})).timeoutMs;
+
+  it.each([0, -1, Number.NaN, 2 ** 31, Number.POSITIVE_INFINITY])("%s is refused: a timer would fire at once", (ms) => {
+    expect(() => limited(ms)).toThrow(expect.objectContaining({ code: "APP_INVALID" }));
+  });
+
+  it.each([0.5, 1_000, 2 ** 31 - 1])("%s is taken", (ms) => {
+    expect(limited(ms)).toBe(ms);
+  });
+});
+
 describe("what a handler returns", () => {
   it("is parsed by the output schema: defaults filled in, unknown fields gone", async () => {
     const output = z.object({ n: z.number(), unit: z.string().default("s") });
@@ -50,6 +64,16 @@ describe("what a handler returns", () => {
       .run({})
       .catch((error: unknown) => error);
     expect(failed).toMatchObject({ code: "OUTPUT_INVALID", issues: paths.map((path) => ({ path })) });
+  });
+
+  it("is told by its first issues, of as many as there are", async () => {
+    const numbers = endpoint(
+      "/",
+      { input: Nothing, output: z.array(z.number()) },
+      async () => Array(1_000).fill("") as never,
+    );
+    const failed = await numbers.run({}).catch((error: unknown) => error);
+    expect(failed).toMatchObject({ code: "OUTPUT_INVALID", issues: { length: limits.issuesTold + 1 } });
   });
 
   it("may be checked by an async schema", async () => {

@@ -75,6 +75,34 @@ describe("parseInput", () => {
     expect(issuesOf(z.unknown(), circle)[0]?.message).toContain("nested deeper");
   });
 
+  test("tells the first issues of as many as there are, and cuts a name without end", () => {
+    const list = z.object({ list: z.array(z.number()), inner: z.strictObject({}) });
+    const many = Object.fromEntries(Array.from({ length: 1_000 }, (_, at) => [`k${at}`, at]));
+    for (const input of [
+      { list: Array(10_000).fill(""), inner: {} },
+      { list: [], inner: many },
+      { list: [], ...many },
+    ]) {
+      const issues = issuesOf(list, input);
+      expect(issues).toHaveLength(limits.issuesTold + 1);
+      expect(issues.at(-1)).toEqual({ path: [], message: "more is at fault than this; correct these first" });
+    }
+    expect(
+      issuesOf(Input, { prompt: "", ...Object.fromEntries(Object.entries(many).slice(0, limits.issuesTold)) }),
+    ).toHaveLength(limits.issuesTold);
+    const [issue] = issuesOf(Input, { prompt: "", ["x".repeat(1_000)]: 1 });
+    expect(String(issue?.path[0])).toHaveLength(limits.issueNameCharacters + 1);
+  });
+
+  test("accepts as many items in all as the limit says, and refuses one more before anything is checked", () => {
+    const schema = z.object({ lists: z.array(z.unknown()) });
+    const lists = (items: number): unknown => ({ lists: [Array(items - 2).fill(0)] });
+    expect(issuesOf(schema, lists(limits.inputItems))).toEqual([]);
+    expect(issuesOf(schema, lists(limits.inputItems + 1))).toEqual([
+      { path: ["lists", 0], message: `more than ${limits.inputItems} items in all; send less at once` },
+    ]);
+  });
+
   test("gives the path of an item in a list", () => {
     const issues = issuesOf(z.object({ prompts: z.array(z.string()) }), { prompts: ["a", 2] });
     expect(issues.map((issue) => issue.path)).toEqual([["prompts", 1]]);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { interruptOf, type SignalSource } from "../../src/cli/interrupt.ts";
+import { interruptOf, type SignalSource, type StopSignal } from "../../src/cli/interrupt.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
 const painter = "test/fixtures/apps/painter.ts";
@@ -102,6 +102,12 @@ describe("the command line", () => {
     expect(stderr).toMatch(/^error\[SETTINGS_INVALID\]: FLAMBEAU_PORT: .*, got "many"; /);
   });
 
+  it("goes on to its end when nobody reads what it says", async () => {
+    const { child, ended } = started(["run", painter, "--prompt", "star"]);
+    child.stderr?.destroy();
+    expect((await ended).code).toBe(2);
+  });
+
   it("does not print a key that is not valid", async () => {
     const { stderr } = await started(["env", "list"], { FLAMBEAU_KEY: "tooshort" }).ended;
     expect(stderr).toMatch(/^error\[SETTINGS_INVALID\]: FLAMBEAU_KEY: at least 16 characters; /);
@@ -124,7 +130,7 @@ describe("an interrupt", () => {
       off: (signal) => listeners.delete(signal),
       exit: (code) => exits.push(code),
     };
-    return { fake, exits, listeners, send: (signal: "SIGINT" | "SIGTERM") => listeners.get(signal)?.() };
+    return { fake, exits, listeners, send: (signal: StopSignal) => listeners.get(signal)?.() };
   }
 
   it("asks to stop at the first signal and ends the process at the second", () => {
@@ -135,6 +141,13 @@ describe("an interrupt", () => {
     expect([signal.aborted, exits, said.length]).toEqual([true, [], 1]);
     send("SIGINT");
     expect([exits, said.length]).toEqual([[130], 1]);
+  });
+
+  it("is also that the terminal was closed", () => {
+    const { fake, send } = source();
+    const { signal } = interruptOf(fake, () => {});
+    send("SIGHUP");
+    expect(signal.aborted).toBe(true);
   });
 
   it("leaves the process as it was", () => {

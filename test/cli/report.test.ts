@@ -107,6 +107,11 @@ describe("a failure on the command line", () => {
     expect(report(error, plain)).toBe("error[INTERNAL]: round and round");
   });
 
+  it("holds nothing that would steer the terminal", () => {
+    const text = report(coded("NOT_FOUND", "no \x1b[2J\x1b]0;title\x07picture\r\u202e"), plain);
+    expect(text).toBe("error[NOT_FOUND]: no picture");
+  });
+
   it("colours only its heading", () => {
     const text = report(coded("NOT_FOUND", "gone"), { ...plain, color: true });
     expect(text).toBe("\x1b[31merror[NOT_FOUND]:\x1b[0m gone");

@@ -144,7 +144,16 @@ describe("a terminal", () => {
     terminal.wait(wait("load", 1, { label: "two\nlines\x1b[2J" }));
     clock.pass(1000);
     expect(screen.lines).toHaveLength(2);
-    expect(screen.lines[0]).toContain("two lines [2J");
+    expect(screen.lines[0]).toContain("two lines");
+  });
+
+  it("says nothing that would steer the terminal, whoever wrote it", () => {
+    const written: string[] = [];
+    const stream = { write: (text: string) => written.push(text) };
+    const terminal = new Terminal({ stream, level: "debug", color: false });
+    for (const level of ["debug", "info", "warn", "error"] as const)
+      terminal[level]("a\x1b[2J\x1b]52;c;aGk=\x07\x9b31m\r\u202eb\n\tc");
+    expect(written).toEqual(["ab\n\tc\n", "ab\n\tc\n", "warning: ab\n\tc\n", "error: ab\n\tc\n"]);
   });
 
   it("counts on 80 columns where the width is unknown", () => {

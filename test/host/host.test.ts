@@ -252,6 +252,13 @@ describe("close", () => {
     expect(host.timings).toEqual([]);
   });
 
+  it("is for good: it neither starts nor listens again", async () => {
+    const { host } = await hostOf(Plain);
+    await host.close();
+    await expect(host.start()).rejects.toMatchObject({ code: "CANCELLED" });
+    await expect(host.listen({ port: 0 })).rejects.toMatchObject({ code: "CANCELLED" });
+  });
+
   it("lets one caller of start give up without stopping the start of the others", async () => {
     const { host } = await hostOf(Plain);
     const stop = new AbortController();

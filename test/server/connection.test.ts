@@ -64,6 +64,7 @@ describe("a run over a socket", () => {
     run("a");
     await ended("a");
     expect(eventsOf("a").at(-1)).toMatchObject({ type: "failed", error: { code: "OUTPUT_INVALID" } });
+    expect(eventsOf("a").at(-1)).not.toHaveProperty("error.stack");
     await eventually(() => cancels.length === 1);
   });
 

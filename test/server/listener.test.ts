@@ -87,6 +87,39 @@ describe("a listening server", () => {
     expect(begun).toEqual([]);
   });
 
+  test("sees an origin behind two thousand other headers", async () => {
+    const { port } = await listening();
+    for (const [origin, status] of [
+      ["http://evil.example", "403"],
+      [`http://127.0.0.1:${port}`, "200"],
+    ]) {
+      const { socket, said } = bare(port);
+      socket.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${"a:\r\n".repeat(2_100)}Origin: ${origin}\r\n\r\n`);
+      await eventually(() => said().includes("\r\n\r\n"));
+      expect(said()).toContain(`HTTP/1.1 ${status}`);
+    }
+  });
+
+  test.each([
+    ["HTTP/0.9", () => "GET /\r\n\r\n", /^HTTP\/1\.1 400 /],
+    ["a tunnel", (port: number) => `CONNECT evil.example:443 HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`, /^$/],
+    ["HTTP/2", () => "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", /^HTTP\/1\.1 400 /],
+    ["TLS", () => "\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03", /^HTTP\/1\.1 400 /],
+    [
+      "an upgrade to HTTP/2",
+      (port: number) => `${postHead(port)}Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}`,
+      /^HTTP\/1\.1 400 [\s\S]*leave out the header Upgrade/,
+    ],
+  ])("ends a connection that asks for %s, and serves the next", async (_what, text, answer) => {
+    const { port, url, begun } = await listening();
+    const { socket, said, ended } = bare(port);
+    socket.write(text(port), "latin1");
+    await ended;
+    expect(said()).toMatch(answer);
+    expect(begun).toEqual([]);
+    expect((await fetch(url)).status).toBe(200);
+  });
+
   test("cancels a request within a moment when its caller hangs up", async () => {
     const { port, cancels, queue } = await listening({ dispatch: untilCancelled(progress(1)) });
     const { socket } = bare(port);

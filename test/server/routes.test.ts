@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { limits } from "../../src/config.ts";
 import { silentLogger } from "../../src/log.ts";
-import { fixture } from "./fixture.ts";
+import { createFileStore } from "../../src/server/file-store.ts";
+import { answering, completed, fixture } from "./fixture.ts";
 
 const base = "http://127.0.0.1:3000";
 const ask = (path: string, input: unknown, headers: Record<string, string> = {}) =>
@@ -55,6 +56,38 @@ describe("the other routes", () => {
     const headers = { "content-type": "application/json" };
     const response = await server.fetch(get(path, { method, headers, ...(method === "POST" && { body: "{}" }) }));
     expect([response.status, response.headers.get("allow")]).toEqual([405, allow]);
+  });
+
+  test.each([
+    ["an unknown route", () => get("/nothing")],
+    ["a wrong method", () => get("/", { method: "DELETE" })],
+    ["an unknown file", () => get("/files/x")],
+    ["an input that does not fit", () => ask("/", {})],
+    ["an output that is no JSON", () => ask("/", { prompt: "a" })],
+    ["a chunk that is no JSON", () => ask("/v1/:tokens", { prompt: "a" })],
+  ])("%s is told without the lines of our own code", async (_what, request) => {
+    const dispatch = answering({ type: "output", chunk: 1n }, completed(1n));
+    const text = await (await fixture({ dispatch }).server.fetch(request())).text();
+    expect(text).toContain('"code"');
+    expect(text).not.toMatch(/stack|\.ts:\d/);
+  });
+
+  test.each([
+    "/files/../../etc/passwd",
+    "/files/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "/files/%252e%252e%252fetc",
+    "/files/..%5c..%5cx",
+    "/files/a%00.png",
+    "/files/%ff",
+    "/files/x.png/.",
+    "/files/CON",
+    "/files/passwd",
+    "//etc/passwd",
+    "/%",
+    "/health//live",
+  ])("%s is nothing", async (path) => {
+    const files = createFileStore({ dir: "/etc", baseUrl: () => base });
+    expect((await fixture({ files }).server.fetch(get(path))).status).toBe(404);
   });
 
   test("a defect in one is logged, and tells the caller nothing", async () => {

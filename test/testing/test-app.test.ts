@@ -1,7 +1,7 @@
 // testApp: an app over fake modules goes through the same proxies as over Python, and over the real worker it is the real one.
 import { App, endpoint, FlambeauError, type Py, PyError, PyOutOfMemoryError } from "flambeau";
 import { fakeError, fakeImage, testApp } from "flambeau/testing";
-import { Image } from "flambeau/toolkit";
+import { Image, optimize } from "flambeau/toolkit";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { Smooth } from "../../examples/own-module.ts";
@@ -26,6 +26,11 @@ function fakePipeline(paint: (kwargs: Kwargs) => unknown = () => ({ images: [fak
 const diffusers = (pipeline: object) => ({ AutoPipelineForText2Image: { from_pretrained: () => pipeline } });
 
 describe("the document's app over fakes", () => {
+  test("has a report of each module that it gave to optimize()", async () => {
+    await using app = await testApp(TextToImage, { modules: { diffusers: diffusers(fakePipeline()) } });
+    expect(await optimize.report(app.pipeline.unet)).toMatchObject({ state: "waiting", applied: [], speedUp: null });
+  });
+
   test("thirty steps, and the picture comes back with its size", async () => {
     await using app = await testApp(TextToImage, { modules: { diffusers: diffusers(fakePipeline()) } });
     const { image } = await app.textToImage.run({ prompt: "a red star" });
