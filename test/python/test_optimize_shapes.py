@@ -39,7 +39,7 @@ def test_another_shape_that_repeats_becomes_fast_too(net):
     assert made.report(net).applied == ("bending",)
 
 
-def test_trying_another_shape_costs_one_run_of_the_fast_path(net):
+def test_what_computes_more_than_layers_is_tried_on_another_shape_with_one_run_of_it(net):
     made = registry(Bending(), clock=net.clock)
     made.optimize(net)
     net(image())
@@ -89,16 +89,12 @@ def test_only_so_many_kinds_are_followed_and_the_rest_run_eagerly(net):
     assert any("too many kinds" in eager.why for eager in made.report(net).eager_calls)
 
 
-def test_where_nothing_was_faster_another_shape_is_measured_in_its_turn(net):
+def test_where_nothing_was_faster_another_shape_is_not_waited_for(net):
     made = registry(Bending(cost_s=0.2), clock=net.clock)
     made.optimize(net)
     net(image())
     assert made.report(net).state == "unchanged"
-    made._means.table["cpu"][0].__dict__.update(cost_s=0.05)
-    for _ in range(2):
-        timed(net, image(side=12))
-    assert timed(net, image(side=12)) == pytest.approx(0.05)
-    assert made.report(net).state == "done"
+    assert [timed(net, image(side=12)) for _ in range(20)] == pytest.approx([0.1] * 20)
 
 
 def test_every_kind_is_kept_and_fast_from_its_first_call_in_the_next_process(tmp_path):

@@ -1,5 +1,5 @@
-"""One challenger against what runs now, on the program's own calls: compared on the first, then timed in turn on those after it.
-Costs one extra run of the challenger, and nothing waits. Knows no modules.
+"""One challenger against what runs now, on the program's own calls: compared first, then timed in turn. Kernels of layers are compared
+a few layers in each call; what replaces a whole module costs one extra run. Knows no modules.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .gate import EQUAL, Difference
+from .leaf.checks import Checks
 from .limits import Limits
 from .timing import Race
 
@@ -17,12 +18,15 @@ Run = Callable[[Sequence[Any], Mapping[str, Any]], Any]
 
 @dataclass
 class Challenge:
-    """`accept_` makes the challenger what runs. One that is trusted was raced before, by an earlier process: it is only compared."""
+    """`accept_` makes the challenger what runs. `checks` compares it layer by layer; without, one whole call is compared.
+    One that is trusted was raced before, by an earlier process.
+    """
 
     name: str
     run: Run
     accept_: Callable[[Challenge], None]
     is_trusted: bool = False
+    checks: Checks | None = None
     difference: Difference = EQUAL
     is_compared: bool = False
     # A call of it is under way; those of other threads run as before.

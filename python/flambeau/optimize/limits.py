@@ -20,7 +20,12 @@ class Limits:
     # Anything else is measured right after its first call, so that the warm-up pays and not the first request.
     capture_at_calls: tuple[int, ...] = (1, 2, 4)
     measure_at_call_looped: int = 4
-    # Later timesteps differ from the captured ones: at these calls of a loop both paths run once and are compared.
+    # Comparing a kernel with its layer inside a call of the program adds this share to the call's time, so it is spread over several.
+    check_share: float = 0.04
+    # A layer may be off by so many times what it was where its kernel was accepted, or by this share of what the module may be.
+    check_ratio: float = 4.0
+    check_least: float = 0.1
+    # Later timesteps differ from the captured ones: from each of these calls of a loop on, all layers are compared once more.
     check_at_calls: tuple[int, ...] = (8, 16)
     loop_arguments: tuple[str, ...] = ("timestep", "timesteps", "t", "sigma", "sigmas")
     capture_bytes: int = 512 * 1024 * 1024
@@ -45,7 +50,7 @@ class Limits:
     reasons_kept: int = 16
     # How many kinds of calls (shapes, dtypes, layouts) of one module are told apart; the others run eagerly.
     kinds_followed: int = 32
-    # Other kinds than the one measured are tried at this call of theirs; modules quicker than this are not followed if eager won.
+    # Other kinds than the one measured are tried from this call of theirs on; modules quicker than this are not followed if eager won.
     try_kind_at_call: int = 2
     follow_call_s: float = 0.005
     # A package is built for a kind that has been called so often, for at most so many kinds of a module; then this long at most.

@@ -9,8 +9,10 @@ from .calls.guard import Key
 from .challenge import Challenge
 from .gate import EQUAL, Difference
 from .graph.skeleton import Fill
+from .leaf.checks import Checks
 from .report import Skipped
 from .search import Outcome
+from .timing import Clock
 
 # "unknown": nobody has looked; "absent": it may be built yet; "on": it runs or is being tried; "none": there will be none.
 PackageState = Literal["unknown", "absent", "building", "built", "on", "none"]
@@ -46,11 +48,16 @@ class Kind:
 
     key: Key
     num_calls: int = 0
-    is_looped: bool = False
     was_looked_up: bool = False
     was_searched: bool = False
     # The layers' kernels were accepted for it; a package that replaces the whole module may be there besides.
     uses_layers: bool = False
+    # From these calls on the kernels are compared with their layers again; what compares them now.
+    watch_at: list[int] = field(default_factory=list)
+    watch: Checks | None = None
+    is_watch_busy: bool = False
+    # What its calls are timed with.
+    clock: Clock | None = None
     package: PackageState = "unknown"
     # Not before this call is a package looked for again.
     package_at_call: int = 0

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class Switch(threading.local):
     """On while this thread runs the fast path of one target: its layers then use their kernels. Other threads stay eager."""
 
     on = False
+    # While a call compares some of its layers: takes a layer's patch, its kernel and its input, gives what the call goes on with.
+    check: Callable[..., Any] | None = None
+
+    @contextmanager
+    def checking(self, check: Callable[..., Any]) -> Iterator[None]:
+        """Layers of this thread ask `check` for the length of a `with`."""
+        self.check = check
+        try:
+            yield
+        finally:
+            self.check = None
 
     @contextmanager
     def set(self, on: bool) -> Iterator[None]:

@@ -108,13 +108,10 @@ class Target(Subject):
         False if this target has settled meanwhile.
         """
         with self.session.lock:
-            if not self._is_looking():
+            if not isinstance(self.phase, Waiting):
                 return False
             self.session.in_flight += 1
             return True
-
-    def _is_looking(self) -> bool:
-        return isinstance(self.phase, Waiting) or (isinstance(self.phase, Eager) and not self.phase.is_final)
 
     def _observe(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Key | None, Any]:
         """One eager call, recorded where it is due; with its kind, if it may be measured."""
@@ -145,7 +142,7 @@ class Target(Subject):
         """Takes what the store has for this kind of call, or measures once enough calls are recorded."""
         session = self.session
         with session.lock:
-            if session.in_flight or not self._is_looking():
+            if session.in_flight or not isinstance(self.phase, Waiting):
                 return
             started_s = session.clock()
             with self.reporting(), self.quiet():
@@ -192,13 +189,14 @@ class Target(Subject):
 
     def _conclude(self, kind: Kind, call: Call, outcome: Outcome) -> None:
         kind.was_searched, kind.call_s = True, outcome.call_s
-        kind.num_calls, kind.is_looped = self._recorder.num_calls(kind.key), self._recorder.is_looped
+        kind.num_calls = self._recorder.num_calls(kind.key)
         self._recorder.forget_()
         if outcome.applied:
             kind.uses_layers = any(not isinstance(one, AppliedGraph) for _, one in outcome.applied)
             kind.speed_up, kind.difference = outcome.speed_up, outcome.difference or kind.difference
             self.guard.admit(kind.key, call.strides)
             self.phase = Fast(outcome)
+            self.follower.watch_(kind, now=False)
             return
         # Below a root that never runs, a tiny neighbour of the module that matters is not worth a line.
         is_worth_saying = self.path == "" or not outcome.is_short

@@ -23,6 +23,8 @@ class Kernel(ABC):
     """Another way to compute one layer."""
 
     num_prepared = 0
+    # Relative L2 error of the layer's output where the kernel was accepted; None if it was not looked at alone.
+    error: float | None = None
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer: Any = layer
@@ -148,11 +150,11 @@ class LayerPatch(Patch):
         self._failed = failed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        kernel = self.kernel
-        if kernel is None or not self._switch.on or kwargs or len(args) != 1 or type(args[0]) is not Tensor:
+        kernel, check = self.kernel, self._switch.check
+        if kernel is None or not (self._switch.on or check) or kwargs or len(args) != 1 or type(args[0]) is not Tensor:
             return self.eager(*args, **kwargs)
         try:
-            output = kernel(args[0])
+            output = kernel(args[0]) if check is None else check(self, kernel, args[0])
         except Exception as error:  # A kernel's own fault must not reach the caller: the layer itself still works.
             self.kernel = output = None
             self._failed(self.owner, error)

@@ -108,6 +108,7 @@ class Probe(Kernel):
         reading.energy += float(output.float().square().sum())
         reading.own_s += own_s
         reading.kernel_s += kernel_s
+        kernel.error = reading.error
 
     def _run_kernel(self, x: Tensor) -> Tensor:
         output = self.kernel(x)
