@@ -130,8 +130,10 @@ class Channel:
             if lane != 0:
                 raise ProtocolError(f"lane {lane} does not exist on this worker; calls run on lane 0")
             call = _read_call(call_id, decoder, decoder.decode(body))
+        except MemoryError as error:
+            self._fail(call_id, self._out_of_memory(str(error)))
+            return
         except Exception as error:
-            self._expect(decoder.attachments, lambda: None)  # they come all the same
             self._refuse(call_id, "ProtocolError", str(error), "PROTOCOL_ERROR")
             return
         if not decoder.attachments:
@@ -146,7 +148,16 @@ class Channel:
         self._inbox.add_job(job)
 
     def _refuse(self, call_id: int, kind: str, message: str, code: str) -> None:
-        failure = {"type": f"flambeau.{kind}", "mro": [f"flambeau.{kind}"], "message": message, "traceback": "", "code": code}
+        name = f"flambeau.{kind}"
+        self._fail(call_id, {"type": name, "mro": [name], "message": message, "traceback": "", "code": code})
+
+    def _out_of_memory(self, message: str) -> dict[str, Any]:
+        live = {"handles": len(self._objects), "bytes": self._objects.bytes}
+        mro = ["MemoryError", "Exception", "BaseException"]
+        return {"type": "MemoryError", "mro": mro, "message": message, "traceback": "", "code": "OUT_OF_MEMORY", "live": live}
+
+    def _fail(self, call_id: int, failure: dict[str, Any]) -> None:
+        """Its attachments come all the same, and are forgotten, as nobody expects them."""
         self._objects.keep_result(call_id, Failed(failure, call_id))
         self._send(protocol.FAILURE, call_id, failure)
 
@@ -185,7 +196,11 @@ class Channel:
 
     def _on_return(self, callback_id: int, _lane: int, body: Body) -> None:
         decoder = Decoder()
-        ok, value = decoder.decode(body)
+        try:
+            ok, value = decoder.decode(body)
+        except MemoryError as error:
+            decoder = Decoder()  # what it expected is forgotten as it comes
+            ok, value = False, {"name": "MemoryError", "message": str(error), "stack": None}
         answer = Return(callback_id, bool(ok), value)
         self._expect(decoder.attachments, lambda: self._deliver(answer))
 

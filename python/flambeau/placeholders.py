@@ -138,7 +138,10 @@ class Attachment:
         self.id = attachment_id
         self.length = length
         self.filled = 0
-        self._memory = fresh(length) if blocks is None else blocks.take(length)
+        try:
+            self._memory = fresh(length) if blocks is None else blocks.take(length)
+        except MemoryError:
+            raise MemoryError(f"{length} bytes are on their way, and Python could get no memory for them: send them in parts") from None
         self._blocks = blocks
 
     def __del__(self) -> None:

@@ -1,6 +1,6 @@
 // Messages whose attachments are still on their way. Knows no bytes.
 import { FlambeauError } from "../errors.ts";
-import type { Expected } from "./decode.ts";
+import type { Expected, NoRoom } from "./decode.ts";
 
 export class Arrivals {
   readonly #waiting = new Map<number, { left: number; deliver: () => void }>();
@@ -28,4 +28,14 @@ export class Arrivals {
   clear(): void {
     this.#waiting.clear();
   }
+}
+
+/** What becomes of a message that there is no memory for; its bytes are read and forgotten. */
+export function outOfMemory(what: string, { length, cause }: NoRoom): FlambeauError {
+  return new FlambeauError(
+    "OUT_OF_MEMORY",
+    `${what} comes with ${length} bytes from Python, and this process could get no memory for them (${cause.message}). ` +
+      "Fetch it in parts, or give back what is no longer needed.",
+    { cause },
+  );
 }

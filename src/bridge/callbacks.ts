@@ -105,6 +105,11 @@ export class Callbacks {
     });
   }
 
+  /** The answer to an INVOKE whose arguments cannot be had. */
+  refuse(id: number, error: Error): void {
+    this.#parts.answer(id, this.#parts.encoder().message(this.#failed(id, error), RETURN_NAMES));
+  }
+
   clear(): void {
     this.#functions.clear();
     this.#thrown.clear();

@@ -2,7 +2,7 @@
 // call fails once. Knows no process: whoever owns one says why it ended.
 import type { Duplex } from "node:stream";
 import { cancelled, FlambeauError, toError } from "../errors.ts";
-import { Arrivals } from "./arrivals.ts";
+import { Arrivals, outOfMemory } from "./arrivals.ts";
 import { Blocks } from "./blocks.ts";
 import { type CallOwner, limitCall, PyCall } from "./call.ts";
 import { CallSites } from "./call-sites.ts";
@@ -16,7 +16,7 @@ import {
   type WorkerHello,
   type WorkerStats,
 } from "./channel-options.ts";
-import { array, Decoder, type HandleFields } from "./decode.ts";
+import { array, Decoder, type HandleFields, type NoRoom } from "./decode.ts";
 import { Encoder } from "./encode.ts";
 import type { EncodedMessage } from "./encoded.ts";
 import { type Handle, Handles } from "./handles.ts";
@@ -228,10 +228,19 @@ export class Channel {
   }
 
   #receive(header: Header, body: Uint8Array): void {
-    const { value, expected } = this.#decoder.message(body);
+    const { value, expected, noRoom } = this.#decoder.message(body);
     if (expected.length === 0) return this.#deliver(header, value);
-    this.#arrivals.expect(expected, () => this.#deliver(header, value));
-    for (const { id, bytes } of expected) this.#transport.expect(id, bytes);
+    if (noRoom === undefined) this.#arrivals.expect(expected, () => this.#deliver(header, value));
+    else this.#refuseBulk(header, noRoom);
+    for (const { id, bytes, length } of expected) this.#transport.expect(id, bytes, length);
+  }
+
+  /** Its own call fails and no other; an event is left out. */
+  #refuseBulk({ type, id }: Header, noRoom: NoRoom): void {
+    if (type === FrameType.invoke) this.callbacks.refuse(id, outOfMemory("A callback", noRoom));
+    if (type === FrameType.result) this.handles.releaseResult(id);
+    const call = type === FrameType.result ? this.#take(id) : undefined;
+    call?.settle({ kind: "failed", error: outOfMemory(call.path, noRoom) });
   }
 
   #deliver({ type, id }: Header, value: unknown): void {

@@ -17,7 +17,22 @@ export interface HandleFields {
 /** Room for bytes that are on their way. */
 export interface Expected {
   readonly id: number;
+  readonly length: number;
+  /** Empty where there was no memory for them. */
   readonly bytes: Uint8Array;
+}
+
+/** Bytes that this process could get no memory for. */
+export interface NoRoom {
+  readonly length: number;
+  readonly cause: RangeError;
+}
+
+/** A message; without room for all that follows it, its value is not to be used. */
+export interface Message {
+  readonly value: unknown;
+  readonly expected: readonly Expected[];
+  readonly noRoom: NoRoom | undefined;
 }
 
 export interface DecodeContext {
@@ -33,12 +48,14 @@ export interface DecodeContext {
 const WIRE_LEVELS = 3;
 /** Levels of the message around a value, such as the arguments of a callback. */
 const ENVELOPE_LEVELS = 4;
+const NOWHERE = new Uint8Array(0);
 
 export class Decoder {
   readonly #reader: MsgpackReader;
   readonly #context: DecodeContext;
   #expected: Expected[] = [];
   #expectedBytes = 0;
+  #noRoom: NoRoom | undefined;
 
   constructor(context: DecodeContext) {
     this.#context = context;
@@ -50,11 +67,12 @@ export class Decoder {
   }
 
   /** @throws FlambeauError PROTOCOL_ERROR */
-  message(body: Uint8Array): { readonly value: unknown; readonly expected: readonly Expected[] } {
+  message(body: Uint8Array): Message {
     this.#expected = [];
     this.#expectedBytes = 0;
+    this.#noRoom = undefined;
     const value = this.#reader.read(body);
-    return { value, expected: this.#expected };
+    return { value, expected: this.#expected, noRoom: this.#noRoom };
   }
 
   #extension(type: number, payload: Uint8Array, read: () => unknown): unknown {
@@ -77,7 +95,7 @@ export class Decoder {
       }
       case Ext.array: {
         const [dtype, shape, data] = array(read());
-        return typedArray(String(dtype), shape, data);
+        return data === NOWHERE ? null : typedArray(String(dtype), shape, data);
       }
       case Ext.complex:
         return complex(payload);
@@ -107,9 +125,19 @@ export class Decoder {
     if (length < 0 || this.#expectedBytes > maxAttachmentBytes) {
       throw broken(`it announces ${this.#expectedBytes} bytes to follow, and ${maxAttachmentBytes} are allowed`);
     }
-    const bytes = this.#context.room?.(length) ?? fresh(length);
-    this.#expected.push({ id, bytes });
+    const bytes = this.#room(length);
+    this.#expected.push({ id, length, bytes });
     return bytes;
+  }
+
+  #room(length: number): Uint8Array {
+    try {
+      if (this.#noRoom === undefined) return this.#context.room?.(length) ?? fresh(length);
+    } catch (thrown) {
+      if (!(thrown instanceof RangeError)) throw thrown;
+      this.#noRoom = { length, cause: thrown };
+    }
+    return NOWHERE;
   }
 }
 

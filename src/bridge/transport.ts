@@ -27,7 +27,9 @@ interface Outgoing {
 }
 
 interface Incoming {
+  /** Of `length` bytes, or empty: then they are forgotten as they come. */
   readonly bytes: Uint8Array;
+  readonly length: number;
   filled: number;
 }
 
@@ -71,10 +73,10 @@ export class Transport {
     if (this.#outgoing.length === 1) this.#pump();
   }
 
-  /** Says where the bytes of an attachment belong. */
-  expect(id: number, bytes: Uint8Array): void {
-    if (bytes.length === 0) this.#handlers.onAttachment(id);
-    else this.#incoming.set(id, { bytes, filled: 0 });
+  /** Says where the bytes of an attachment belong: nowhere, where there is no memory for all of its `length`. */
+  expect(id: number, bytes: Uint8Array, length = bytes.length): void {
+    if (length === 0) this.#handlers.onAttachment(id);
+    else this.#incoming.set(id, { bytes, length, filled: 0 });
   }
 
   close(): void {
@@ -182,15 +184,15 @@ export class Transport {
 
   #fill(id: number, part: Uint8Array): void {
     const incoming = this.#incoming.get(id);
-    if (incoming === undefined || incoming.filled + part.length > incoming.bytes.length) {
+    if (incoming === undefined || incoming.filled + part.length > incoming.length) {
       throw new FlambeauError(
         "PROTOCOL_ERROR",
         `Bytes came for the attachment ${id}, which was not announced or is already whole.`,
       );
     }
-    incoming.bytes.set(part, incoming.filled);
+    if (incoming.bytes.length > 0) incoming.bytes.set(part, incoming.filled);
     incoming.filled += part.length;
-    if (incoming.filled < incoming.bytes.length) return;
+    if (incoming.filled < incoming.length) return;
     this.#incoming.delete(id);
     this.#handlers.onAttachment(id);
   }
