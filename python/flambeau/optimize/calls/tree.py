@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,21 +53,9 @@ def tensors(value: Any) -> list[Tensor]:
 
 
 def clone(value: Any, path: str) -> Any:
-    """A copy that shares no memory and has no gradient. Only containers that can be rebuilt exactly are accepted."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, PLAIN):
-        return value
-    if type(value) in (dict, OrderedDict):
-        return type(value)((key, clone(item, f"{path}[{key!r}]")) for key, item in value.items())
-    if type(value) in (list, tuple):
-        return type(value)(clone(item, f"{path}[{index}]") for index, item in enumerate(value))
-    if _is_named_tuple(value):
-        return type(value)(*(clone(item, f"{path}.{name}") for name, item in zip(value._fields, value, strict=True)))
-    if is_cache(value):
-        held = [leaf for _, leaf in leaves(value, path) if isinstance(leaf, Tensor)]
-        return copy.deepcopy(value, {id(tensor): tensor.detach().clone() for tensor in held})
-    raise NotPlainError(f"{path} is a {type(value).__name__}, which cannot be copied to be replayed")
+    """A copy that shares no memory and has no gradient. Raises NotPlainError like `leaves`."""
+    copies = {id(leaf): leaf.detach().clone() for _, leaf in leaves(value, path) if isinstance(leaf, Tensor)}
+    return copy.deepcopy(value, copies)
 
 
 def num_bytes(value: Any) -> int:
@@ -109,7 +96,3 @@ def _leaf_kind(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return leaf.dtype, leaf.device, leaf.shape, layout(leaf)
     return type(leaf) if isinstance(leaf, _BY_TYPE) and not isinstance(leaf, bool) else leaf
-
-
-def _is_named_tuple(value: Any) -> TypeGuard[Any]:
-    return isinstance(value, tuple) and hasattr(value, "_fields")
