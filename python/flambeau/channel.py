@@ -92,22 +92,22 @@ class Channel:
         """Begins to read."""
         self._objects = objects
         self._callbacks = callbacks
-        self._inbox.start(self._read, self._reader.has_more)
+        self._inbox.start(self._read, self._reader.has_more, self._wire)
 
     def _read(self) -> None:
         """One frame, and those that came whole with it: a cancel among them must find its call before that begins."""
         reader = self._reader
         try:
-            while True:
-                length, kind, lane, frame_id = reader.header()
+            head: tuple[int, int, int, int] | None = reader.header()
+            while head is not None:
+                length, kind, lane, frame_id = head
                 if kind == protocol.CALL:
                     self._on_call(frame_id, lane, reader.view(length))
                 elif kind == protocol.CHUNK:
                     self._on_chunk(frame_id, length)
                 else:
                     self._on_other(kind, frame_id, lane, reader.view(length))
-                if not reader.has_frame():
-                    return
+                head = reader.whole_header()
         except (WireClosed, OSError):
             end_process(0)  # a host that dies with unread replies gives ECONNRESET
         except BaseException as error:
@@ -254,14 +254,14 @@ class Channel:
 
 
 def _read_call(call_id: int, decoder: Decoder, body: Any) -> Call:
-    if not isinstance(body, list) or len(body) not in (6, 7):
+    if type(body) is not list or not 6 <= len(body) <= 7:
         raise ProtocolError("the body of CALL is [op, target, path, args, kwargs, tag] and, where there is one, what it is inside of")
-    op, target, path, args, kwargs, tag = body[:6]
-    inside = tuple(body[6]) if len(body) == 7 else ()
+    inside = tuple(body.pop()) if len(body) == 7 else ()
+    op, target, path, args, kwargs, tag = body
     args, kwargs = args or [], kwargs or {}
     if not (type(op) is str and type(path) is list and type(args) is list and type(kwargs) is dict and type(tag) is int):
         raise ProtocolError("the body of CALL is [op: str, target, path: list, args: list, kwargs: map, tag: int]")
-    return Call(call_id, op, target, path, args, kwargs, tag, tuple(decoder.refs), inside)
+    return Call(call_id, op, target, path, args, kwargs, tag, decoder.refs, inside)
 
 
 def _after(count: int, whole: Callable[[], None]) -> Callable[[], None]:

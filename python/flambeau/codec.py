@@ -59,7 +59,12 @@ class Decoder:
 
     def _extension(self, code: int, data: bytes) -> object:
         if code == REF:
-            return _read_ref(self, data)
+            # Read here where it is a plain msgpack uint: every call has one of these, and calling the library takes longer.
+            first = data[0]
+            object_id = first if first < 0x80 else int.from_bytes(data[1:], "big") if 0xCC <= first <= 0xCF else self.decode(data)
+            self.refs.append(object_id)
+            self.placeholders += 1
+            return Ref(object_id)
         read = _READERS.get(code)
         if read is None:
             raise ProtocolError(f"extension type {code} is not known")
@@ -81,14 +86,6 @@ class Decoder:
         before = self.placeholders
         items = self.decode(data)
         return make(items) if self.placeholders == before else self.hold(Build(make, items))
-
-
-def _read_ref(decoder: Decoder, data: bytes) -> object:
-    # Read here where it is a plain msgpack uint: every call has one of these, and calling the library takes longer.
-    object_id = data[0] if data[0] < 0x80 else int.from_bytes(data[1:], "big") if 0xCC <= data[0] <= 0xCF else decoder.decode(data)
-    decoder.refs.append(object_id)
-    decoder.placeholders += 1
-    return Ref(object_id)
 
 
 def _read_path(decoder: Decoder, data: bytes) -> object:
@@ -125,7 +122,6 @@ def make_slice(parts: list[Any]) -> slice:
 
 
 _READERS: dict[int, Callable[[Decoder, bytes], object]] = {
-    REF: _read_ref,
     PATH: _read_path,
     MODULE: lambda decoder, data: decoder.hold(Module(decoder.decode(data))),
     FILE: lambda decoder, data: decoder.hold(File(decoder.decode(data))),

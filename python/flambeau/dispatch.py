@@ -10,10 +10,11 @@ from flambeau import TYPE_CHECKING, pipelines
 from flambeau.frames import WireClosed
 from flambeau.interrupts import CallCancelled
 from flambeau.jobs import Job
-from flambeau.objects import FailedLink
-from flambeau.operations import Items, carry_out
-from flambeau.protocol import Release, Return, Shutdown, Wake
-from flambeau.replies import Replies, explain, note_of
+from flambeau.objects import SCALARS, FailedLink
+from flambeau.operations import carry_out
+from flambeau.placeholders import Module, Ref
+from flambeau.protocol import TICK_S, Release, Return, Shutdown, Wake
+from flambeau.replies import Replies, explain, notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flambeau.resolve import Resolver
 
 LEAST_RECURSION_LIMIT = 1000
+_BLOCK_OPS = frozenset({"enter", "exit"})
 
 
 class Dispatcher:
@@ -59,6 +61,9 @@ class Dispatcher:
         self._blocks_left = 0
         # Callbacks that the main thread waits for, innermost last, and their answers.
         self._awaited: set[int] = set()
+        # The call before this one, and when it began.
+        self._before: tuple[object, ...] = ()
+        self._before_s = 0.0
         self._answers: dict[int, Return] = {}
         self.context: Context
         self._resolver: Resolver
@@ -79,11 +84,35 @@ class Dispatcher:
         """Until SHUTDOWN."""
         while True:
             item = self._next()
-            if isinstance(item, Shutdown):
+            if not self._repeats(item):
+                self._wire.flush()
+            if isinstance(item, Job):
+                self._run(item)
+            elif isinstance(item, Release):
+                self._objects.release(item.counts)
+            elif isinstance(item, Shutdown):
                 self._inbox.leaving.set()
                 return
-            self._serve_one(item)
             del item  # what it holds must not live until the next arrival
+
+    def _repeats(self, item: Item) -> bool:
+        """True for the same call again, right after one that took less than a tick: only such answers leave together.
+
+        Nobody is to wait for an answer until something longer has ended, even if that holds the interpreter in C.
+        """
+        before, before_s = self._before, self._before_s
+        self._before, self._before_s = (), self._inbox.began_s
+        if type(item) is not Job:
+            return False
+        call = item.call
+        target = call.target
+        if type(target) is Ref:
+            self._before = (target.id, call.op, call.path)
+        elif type(target) is Module:
+            self._before = (target.name, call.op, call.path)
+        else:
+            return False
+        return self._before == before and self._before_s - before_s < TICK_S
 
     def _next(self) -> Item:
         if not self._blocks:
@@ -110,12 +139,6 @@ class Dispatcher:
                 return item
         return None
 
-    def _serve_one(self, item: Item) -> None:
-        if isinstance(item, Job):
-            self._run(item)
-        elif isinstance(item, Release):
-            self._objects.release(item.counts)
-
     def _run(self, job: Job) -> None:
         job.wait_until_ready()
         # On the stack before it is claimed: a cancel finds it in one place or in both, never in neither.
@@ -125,11 +148,13 @@ class Dispatcher:
             return
         try:
             failure, outcome = self._carry_out(job)
-            self.context.finish(job)
+            if job.progress is not None:
+                self.context.finish(job)
             self._running.pop()
             self._mend()
             self._callbacks.tidy()
-            self._mark_block(job.call, failure is None)
+            if job.call.op in _BLOCK_OPS:
+                self._mark_block(job.call, failure is None)
             if failure is None and outcome is not None:
                 self._replies.answer(job.call, outcome)
             else:
@@ -143,7 +168,7 @@ class Dispatcher:
             try:
                 self._gate.open(job)
                 value = carry_out(job.call, self._resolver)
-                notes = [note_of(item) for item in value.values] if type(value) is Items else [note_of(value)]
+                notes = [] if type(value) in SCALARS else notes_of(value)
             finally:
                 self._gate.shut()
             if os.getpid() != self._pid:
@@ -215,6 +240,7 @@ class Dispatcher:
             return
         elif isinstance(item, Job) and self._runs_inside(item):
             self._gate.lowered(lambda: self._run(item))
+            self._wire.flush()  # the call that waits may go on now, for as long as it likes
         elif isinstance(item, Release) and self._admits(item):
             self._objects.release(item.counts)
         else:

@@ -12,7 +12,7 @@ from _queue import SimpleQueue
 from collections import deque
 
 from flambeau import TYPE_CHECKING
-from flambeau.protocol import CHUNK, CHUNK_BYTES, HEADER, MAX_UNSENT_BYTES, header, read_header
+from flambeau.protocol import CHUNK, CHUNK_BYTES, GATHERED_FRAMES, HEADER, MAX_UNSENT_BYTES, header, read_header
 from flambeau.threads import Lock, start_new_thread
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 64 * 1024
 JOINED_BYTES = 64 * 1024
+HEADER_BYTES = HEADER.size
 
 
 class WireClosed(Exception):
@@ -41,13 +42,8 @@ class FrameReader:
         self._fd = -1
         self._start = self._end = 0
 
-    def has_frame(self) -> bool:
-        """True if a whole frame that fits into the buffer is in it already."""
-        held = self._end - self._start
-        return held >= HEADER.size and held >= HEADER.size + read_header(self._buffer, self._start)[0]
-
-    def has_more(self) -> bool:
-        """True if something has come that was not read."""
+    def has_more(self, wait_s: float) -> bool:
+        """True if something is here that was not read, or comes within as many seconds."""
         if self._end > self._start:
             return True
         if self._fd < 0:
@@ -56,15 +52,27 @@ class FrameReader:
 
         waiting = select.poll()
         waiting.register(self._fd, select.POLLIN)
-        return bool(waiting.poll(0))
+        return bool(waiting.poll(wait_s * 1000))
 
     def header(self) -> tuple[int, int, int, int]:
         """(length, type, lane, id) of the next frame; its body has to be read next."""
-        if self._end - self._start < HEADER.size:
-            self._fill(HEADER.size)
+        if self._end - self._start < HEADER_BYTES:
+            self._fill(HEADER_BYTES)
         start = self._start
-        self._start = start + HEADER.size
+        self._start = start + HEADER_BYTES
         return read_header(self._buffer, start)
+
+    def whole_header(self) -> tuple[int, int, int, int] | None:
+        """The same of a frame that is in the buffer already, all of it; None if there is none."""
+        start = self._start
+        held = self._end - start - HEADER_BYTES
+        if held < 0:
+            return None
+        head = read_header(self._buffer, start)
+        if held < head[0]:
+            return None
+        self._start = start + HEADER_BYTES
+        return head
 
     def read(self, size: int) -> bytes | bytearray:
         """`size` bytes. Raises WireClosed at the end of the stream."""
@@ -130,6 +138,10 @@ class FrameWriter:
         self._lock = Lock()
         # One entry for each thread that wants to write a frame that is not a chunk: appending and popping are atomic.
         self._urgent: deque[None] = deque()
+        # Answers that leave with whatever is written next: appending and popping are atomic.
+        self._gathered: deque[bytes] = deque()
+        # Another thread calls `flush` every now and then, whatever the main one does.
+        self.is_watched = False
         self._bulk: SimpleQueue[tuple[int, memoryview]] = SimpleQueue()
         self._unsent_bytes = 0
         # Both there from the first attachment on.
@@ -144,16 +156,33 @@ class FrameWriter:
         """Returns when the frame is with the kernel; attachments may still be on their way. Raises WireClosed."""
         if self._fd < 0:  # asked before the lock, which may have been held at the moment of the fork
             raise WireClosed("a forked child cannot call the host")
-        if self._lock.acquire(blocking=False):
-            try:
-                self._write(header(len(body), kind, frame_id), body)
-            finally:
-                self._lock.release()
-        else:
-            self._insist(header(len(body), kind, frame_id), body)
+        self._put(header(len(body), kind, frame_id), body)
         if attachments:
             for attachment_id, data in attachments:
                 self._queue(attachment_id, data)
+
+    def gather(self, kind: int, frame_id: int, body: bytes) -> None:
+        """A small frame that leaves with the next one or by `flush`: one write, and one wake-up of the host, for many. Never raises."""
+        self._gathered.append(header(len(body), kind, frame_id) + body)
+        if len(self._gathered) >= GATHERED_FRAMES or not self.is_watched:
+            self.flush()
+
+    def flush(self) -> None:
+        """What was gathered leaves now. Never raises: that the wire is closed is learned by whoever reads it."""
+        if self._gathered and self._fd >= 0:
+            try:  # noqa: SIM105 - contextlib is not there at boot
+                self._put(b"", b"")
+            except WireClosed:
+                pass
+
+    def _put(self, head: bytes, body: bytes) -> None:
+        if self._lock.acquire(blocking=False):
+            try:
+                self._write(head, body)
+            finally:
+                self._lock.release()
+        else:
+            self._insist(head, body)
 
     def _insist(self, head: bytes, body: bytes) -> None:
         self._urgent.append(None)
@@ -164,6 +193,8 @@ class FrameWriter:
             self._urgent.pop()
 
     def _write(self, head: bytes, body: bytes | memoryview) -> None:
+        if self._gathered:
+            head = b"".join(self._gathered.popleft() for _ in range(len(self._gathered))) + head
         try:
             if len(body) <= JOINED_BYTES:
                 whole = head + body

@@ -58,6 +58,8 @@ class Inbox:
         self._arrivals: SimpleQueue[Item] = SimpleQueue()
         # Whoever pops a job from here owns it: the main thread to run it, or whoever reads a cancel for it.
         self._queued: dict[int, Job] = {}
+        # When the main thread last began something: by time.monotonic.
+        self.began_s = 0.0
         # Set by the main thread once it has seen SHUTDOWN.
         self.leaving = Event()
 

@@ -56,6 +56,8 @@ class Objects:
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
+        # Results that are scalars, each held once: they are told by value, and kept for calls that name them before the answer has come.
+        self._scalars: dict[int, object] = {}
         # id() of an object in the table → the ids it is known under, the one that is told to the host first.
         self._known: dict[int, list[int]] = {}
         self._lock = RLock()
@@ -63,7 +65,7 @@ class Objects:
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries) + len(self._scalars)
 
     def values(self) -> list[object]:
         """Everything that is kept, some of it under several ids."""
@@ -73,6 +75,8 @@ class Objects:
         """Raises StaleReference, or FailedLink when that call failed."""
         entry = self._entries.get(object_id)
         if entry is None:
+            if object_id in self._scalars:
+                return self._scalars[object_id]
             raise StaleReference(f"object {object_id} is not on this worker: it was released, or belongs to another worker")
         value = entry.value
         if type(value) is Failed:
@@ -82,7 +86,7 @@ class Objects:
     def keep_result(self, call_id: int, value: object) -> int:
         """Keeps the result of a call under the call's id, counted once; returns the id to tell the host."""
         if type(value) in SCALARS:
-            self._entries[call_id] = _Entry(value, 1, 0)
+            self._scalars[call_id] = value
             return call_id
         with self._lock:
             self._insert(call_id, value)
@@ -117,6 +121,7 @@ class Objects:
             for object_id, count in counts:
                 entry = self._entries.get(object_id)
                 if entry is None:
+                    self._scalars.pop(object_id, None)
                     continue
                 entry.count -= count
                 if entry.count <= 0:

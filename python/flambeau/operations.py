@@ -58,7 +58,7 @@ def carry_out(call: Call, resolver: Resolver) -> object:
 
 
 def _target(call: Call, resolver: Resolver) -> Any:
-    return resolver.walk(resolver.value(call.target), call.path)
+    return resolver.walk(call.target, call.path)
 
 
 def _call(call: Call, resolver: Resolver) -> object:
@@ -73,7 +73,7 @@ def _call(call: Call, resolver: Resolver) -> object:
 def _owner(call: Call, resolver: Resolver) -> tuple[Any, Any]:
     if not call.path:
         raise TypeError(f"{call.op!r} needs a path: its last step is what is changed")
-    return resolver.walk(resolver.value(call.target), call.path[:-1]), call.path[-1]
+    return resolver.walk(call.target, call.path[:-1]), call.path[-1]
 
 
 def _set(call: Call, resolver: Resolver) -> None:

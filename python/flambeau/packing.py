@@ -56,11 +56,12 @@ def pack(value: object, default: Callable[[Any], object] | None = None) -> bytes
 
 def unpack(body: bytes | bytearray | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
     """One whole value; never a stream. Raises ValueError (or a subclass) for anything broken."""
-    limits = _NO_LIMITS if len(body) <= SMALL_BYTES else _LIMITS
-    return _library.unpackb(body, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass", **limits)
+    if len(body) <= SMALL_BYTES:
+        return _unpackb(body, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass")
+    return _unpackb(body, ext_hook=ext_hook, strict_map_key=False, unicode_errors="surrogatepass", **_LIMITS)
 
 
-_NO_LIMITS: dict[str, int] = {}
+_unpackb = _library.unpackb
 _LIMITS = {
     "max_str_len": MAX_FRAME_BYTES,
     "max_bin_len": MAX_FRAME_BYTES,

@@ -35,6 +35,8 @@ NUDGE_S = 0.05
 # How long Python code may go on while another thread waits: pings and cancels wait as long, a few times in turn. Python's own: 5 ms.
 SWITCH_S = 0.001
 COOPERATIVE_S = 1.0
+# Of frames.py: as many short answers leave in one piece.
+GATHERED_FRAMES = 32
 # Of reading.py: how long one thing, and how long many short ones, may keep the main thread from the wire before the I/O thread takes
 # over, and how long after the last of them that no longer looks.
 TICK_S = 0.001
@@ -102,7 +104,7 @@ class Call(Record):
         args: list[object],
         kwargs: dict[str, object],
         tag: int,
-        refs: tuple[int, ...],
+        refs: list[int],
         inside: tuple[int, ...] = (),
     ) -> None:
         self.id: Final = call_id

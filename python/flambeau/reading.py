@@ -11,12 +11,13 @@ from _queue import Empty, SimpleQueue
 
 from flambeau import TYPE_CHECKING
 from flambeau.jobs import Inbox
-from flambeau.protocol import AWAY_S, IDLE_S, TICK_S
+from flambeau.protocol import AWAY_S, IDLE_S, TICK_S, Wake
 from flambeau.threads import Lock, start_new_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flambeau.frames import FrameWriter
     from flambeau.jobs import Item
     from flambeau.threads import Event
 
@@ -29,49 +30,55 @@ class WireInbox(Inbox):
         self._token = Lock()
         self._main_reads = False
         self._main_waits = False
-        # When the main thread last began something, and when it last had read: by time.monotonic.
-        self._began_s = 0.0
+        # When the main thread last had read: by time.monotonic.
         self._read_s = 0.0
         self._asleep = False
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._read: Callable[[], None]
-        self._may_read: Callable[[], bool]
+        self._may_read: Callable[[float], bool]
+        self._wire: FrameWriter
 
-    def start(self, read: Callable[[], None], may_read: Callable[[], bool]) -> None:
-        """Begins. `read` blocks until something has come and never raises; `may_read` tells whether something has."""
+    def start(self, read: Callable[[], None], may_read: Callable[[float], bool], wire: FrameWriter) -> None:
+        """Begins. `read` blocks until something has come and never raises; `may_read` tells whether something does within a time."""
         self._read = read
         self._may_read = may_read
+        self._wire = wire
+        wire.is_watched = True
         start_new_thread(self._watch, ())
 
     def take(self) -> Item:
         """The next arrival; for the main thread, which reads while it waits."""
         arrivals = self._arrivals
         while not arrivals.qsize():
-            if not self._read_on_main():
-                self._main_waits = True
-                item = arrivals.get()
-                self._main_waits = False
-                self._begin()
-                return item
+            self._wire.flush()
+            if self._read_on_main():
+                continue
+            self._main_waits = True
+            # Not if the other thread has just stopped reading: it may not have seen that it is waited for.
+            item = arrivals.get() if self._token.locked() else Wake()
+            self._main_waits = False
+            self._begin()
+            return item
         self._begin()
         return arrivals.get()
 
     def take_arrived(self) -> list[Item]:
         """Everything that is here already, also on the wire; for the main thread."""
-        if not self._main_reads and self._may_read():
+        if not self._main_reads and self._may_read(0.0):
             self._read_on_main()
         return super().take_arrived()
 
     def wait_for(self, event: Event) -> None:
         """Until something that comes by the wire has set it; for the main thread."""
         while not event.is_set():
+            self._wire.flush()
             if not self._read_on_main():
                 event.wait()
         self._begin()
 
     def _begin(self) -> None:
         """The main thread goes away from the wire."""
-        self._began_s = time.monotonic()
+        self.began_s = time.monotonic()
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -97,11 +104,12 @@ class WireInbox(Inbox):
                 self._bell.get(timeout=TICK_S)
             except Empty:
                 pass
+            self._wire.flush()
             now_s = time.monotonic()
             if self._token.locked():
                 if now_s - self._read_s > IDLE_S:
                     self._rest()
-            elif now_s - self._began_s > TICK_S or now_s - self._read_s > AWAY_S:
+            elif now_s - self.began_s > TICK_S or now_s - self._read_s > AWAY_S:
                 self._read_for_main()
 
     def _rest(self) -> None:
@@ -112,12 +120,18 @@ class WireInbox(Inbox):
         self._asleep = False
 
     def _read_for_main(self) -> None:
-        """Until the main thread has nothing else to do and has been given something: then it is the one who reads again."""
+        """Until the main thread has nothing else to do: then it is the one who reads again."""
         if not self._token.acquire(blocking=False):
             return
-        try:
-            self._read()
-            while not (self._main_waits and self._arrivals.qsize()):
+        while not self._main_waits:
+            # Nobody is woken every millisecond beside something long, so nobody looks after answers that are gathered meanwhile.
+            is_short = time.monotonic() - self.began_s < AWAY_S
+            # First this, then the flush: what the main thread gathers is either in it, or left by it at once.
+            self._wire.is_watched = is_short
+            self._wire.flush()
+            if self._may_read(TICK_S if is_short else IDLE_S):
                 self._read()
-        finally:
-            self._token.release()
+        self._wire.is_watched = True
+        self._token.release()
+        if self._main_waits and not self._arrivals.qsize():
+            self.add(Wake())  # otherwise every call would take two changes of threads from now on

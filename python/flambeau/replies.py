@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
     # Type name, length, flags of an object; None for what travels by value.
     Note = tuple[str, int | None, int] | None
-    # What a call came to: the result, and what is said of it or of each of its items.
+    # What a call came to: the result, and what is said of it or of each of its items; nothing of a scalar.
     Outcome = tuple[object, list[Note]]
 
 
-def note_of(value: object) -> Note:
-    """May run the object's own `__len__`, so it is asked for while user code may run."""
-    return None if type(value) in BY_VALUE or type(value) is ByValue else describe(value)
+def notes_of(value: object) -> list[Note]:
+    """Of a result, or of each item. May run the object's own `__len__`, so it is asked for while user code may run."""
+    kind = type(value)
+    if kind in BY_VALUE or kind is ByValue:
+        return [None]
+    if type(value) is Items:
+        return [None if type(item) in BY_VALUE else describe(item) for item in value.values]
+    return [describe(value)]
 
 
 def explain(error: BaseException, call: Call, objects: Objects, asked_to_stop: bool) -> dict[str, Any]:
@@ -86,7 +91,7 @@ class Replies:
         except (OverflowError, UnicodeEncodeError):
             return False
         self._objects.keep_result(call_id, value)
-        self._wire.send(RESULT, call_id, body)
+        self._wire.gather(RESULT, call_id, body)
         return True
 
     def _item(self, value: object, note: Note, encoder: Encoder) -> object:

@@ -28,7 +28,7 @@ class Resolver:
         self.coroutines = Coroutines()
         self._files: dict[str, tuple[tuple[int, int], ModuleType]] = {}
         self._table: dict[type, Callable[[Any], object]] = {
-            PathOf: lambda path: self.walk(self.value(path.target), path.steps),
+            PathOf: lambda path: self.walk(path.target, path.steps),
             Module: lambda module: import_module(module.name),
             File: lambda file: self.import_file(file.path),
             Function: make_function,
@@ -55,8 +55,9 @@ class Resolver:
         plain = [item if type(item) in PLAIN else value(item) for item in args]
         return plain, {name: value(item) for name, item in kwargs.items()} if kwargs else {}
 
-    def walk(self, target: Any, steps: list[object]) -> Any:
-        """Attributes (strings) and items (arrays of one) from `target`."""
+    def walk(self, start: object, steps: list[object]) -> Any:
+        """Attributes (strings) and items (arrays of one) from what `start` stands for."""
+        target = self.value(start)
         for step in steps:
             target = getattr(target, step) if type(step) is str else target[self.key(step)]
         return target
