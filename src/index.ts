@@ -17,4 +17,4 @@ export type { Host, PhaseTiming } from "./host/contract.ts";
 export { createHost, type HostOptions } from "./host/host.ts";
 export { type StartedPython, type StartPythonOptions, startPython } from "./host/start-python.ts";
 export type { Logger, Wait } from "./log.ts";
-export type { RequestEvent, RequestFailure, RequestStatus } from "./queue/request.ts";
+export type { RequestEvent, RequestFailure } from "./queue/request.ts";

@@ -3,9 +3,11 @@
 
 /** One step of a wait over a second: install, download, compile, warm-up. A terminal draws a bar, elsewhere it is a line. */
 export interface Wait {
-  /** What is going on, in words: `installing torch 2.13.0`. The same id is one bar. */
+  /** The same id is one bar. */
   readonly id: string;
+  /** What is going on, in words: `installing torch 2.13.0`. */
   readonly label: string;
+  /** In the unit below, as is the total. */
   readonly done: number;
   /** Null while it is not known. */
   readonly total: number | null;
@@ -14,11 +16,13 @@ export interface Wait {
   readonly finished?: boolean;
 }
 
+/** Told by Flambeau, kept by whoever runs it. Must not throw. */
 export interface Logger {
   debug(message: string): void;
   info(message: string): void;
   warn(message: string): void;
   error(message: string): void;
+  /** Again and again while something is waited for, the last time with `finished`. */
   wait(wait: Wait): void;
 }
 

@@ -6,7 +6,9 @@ import { FlambeauError } from "../errors.ts";
 import type { AppDescription, EndpointDescription } from "./description.ts";
 import { type AnyEndpoint, isEndpoint } from "./endpoint.ts";
 
+/** What an app asks for. */
 export type MachineType = "CPU" | "GPU";
+/** What it gets, as torch names it. */
 export type Device = "cuda" | "mps" | "cpu";
 
 /** Marks App classes across two copies of the package. */
@@ -14,6 +16,10 @@ const APP = Symbol.for("flambeau.app");
 const SESSION = Symbol.for("flambeau.app.session");
 const DEVICE = Symbol.for("flambeau.app.device");
 
+/**
+ * What users extend: `export class Painter extends App { paint = endpoint("/", …, async (input) => …) }`. One instance serves one Python
+ * process: what `setup()` keeps on `this` is there for every request, and a new process gets a new instance.
+ */
 export abstract class App {
   /** "GPU" runs on the CPU where there is none, and says so once. */
   static machineType: MachineType = "CPU";
@@ -23,14 +29,14 @@ export abstract class App {
   static python: string | undefined = undefined;
   /** Names of environment variables that Python gets beside the usual ones. */
   static environment: readonly string[] = [];
-  /** Requests that may run at once on one instance. */
+  /** Requests that may run at once on one instance, from 1; Python's own calls come one after the other all the same. */
   static maxConcurrency = 1;
   static readonly [APP] = true;
 
   readonly [SESSION]: PythonSession = new PythonSession();
   [DEVICE]: Device = "cpu";
 
-  /** Python: `this.py.import("torch")`. */
+  /** Python: `this.py.import("torch")`. Paths may be recorded in fields; a call before `setup()` throws WORKER_EXITED. */
   get py(): Python {
     return this[SESSION].py;
   }
@@ -46,13 +52,14 @@ export abstract class App {
     return this[DEVICE] === "cpu" ? torch.$get("float32") : torch.$get("float16");
   }
 
-  /** Loads models; runs once per worker, before the first request. */
+  /** Loads models; runs once per worker, before the first request. What it throws fails the start with SETUP_FAILED. */
   async setup(): Promise<void> {}
 
-  /** Runs before the worker is stopped. */
+  /** Runs before the worker is stopped, not when it has died. What it throws is logged; it has as long as a cancelled request. */
   async teardown(): Promise<void> {}
 }
 
+/** A class that extends App and needs no arguments. */
 export type AppClass<A extends App = App> = (new () => A) &
   Pick<typeof App, "machineType" | "requirements" | "python" | "environment" | "maxConcurrency">;
 

@@ -8,11 +8,13 @@ import type { FileStore } from "./files.ts";
 
 /** What a handler is given beside its input. */
 export interface Context {
+  /** As callers know it; "detached" where an endpoint is called outside of any request. */
   readonly requestId: string;
   /** Fires when the request is cancelled; Python calls of the request are cancelled with it. */
   readonly signal: AbortSignal;
-  /** Progress of your own. Steps of diffusers pipelines are reported without it. */
+  /** Progress of your own, from step 1. Steps of diffusers pipelines are reported without it. */
   progress(step: number, totalSteps?: number, stage?: string): void;
+  /** A line among the events of this request. */
   log(message: string): void;
   /** Names what follows in the progress of this request: "variation 2/4". Stages nest. */
   stage<R>(name: string, body: () => Promise<R>): Promise<R>;

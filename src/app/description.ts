@@ -2,6 +2,7 @@
 // The types come first so that server, queue and cli agree on them; app.ts makes one from an App class.
 import type { z } from "zod";
 
+/** Answers once, or yields as it goes. */
 export type EndpointMode = "unary" | "stream";
 
 export interface EndpointDescription {

@@ -11,6 +11,7 @@ type Path = `/${string}`;
 /** The handler on parsed input. Also marks endpoint fields, across two copies of the package. */
 const HANDLE: unique symbol = Symbol.for("flambeau.endpoint.handle");
 
+/** What `endpoint()` makes. */
 export interface Endpoint<I extends z.ZodType, O extends z.ZodType, M extends EndpointMode, P extends string = string> {
   readonly mode: M;
   readonly path: P;
@@ -19,8 +20,8 @@ export interface Endpoint<I extends z.ZodType, O extends z.ZodType, M extends En
   /** Milliseconds after which a request is cancelled with TIMEOUT. */
   readonly timeoutMs: number | undefined;
   /**
-   * In-process call, validated as over the wire. Inside a request it belongs to that request.
-   * @throws InputError INPUT_INVALID or OUTPUT_INVALID, and whatever the handler throws
+   * In-process call, validated as over the wire. Inside a request it belongs to that request; `timeoutMs` is not heeded.
+   * @throws InputError INPUT_INVALID or OUTPUT_INVALID; FlambeauError CANCELLED when the signal fires; and whatever the handler throws
    */
   run(
     input: z.input<I>,
@@ -36,17 +37,22 @@ type Exact<Wanted, Given> = Given &
 interface UnarySchemas<I, O> {
   input: I;
   output: O;
+  /** Milliseconds after which a request is cancelled and fails with TIMEOUT, its wait in the queue not counted; none by default. */
   timeoutMs?: number;
 }
 interface StreamSchemas<I, O> {
   input: I;
+  /** Of each chunk. */
   yields: O;
+  /** As above, for the whole stream. */
   timeoutMs?: number;
 }
 
 /**
- * An endpoint that answers once.
- * @param path under which it is served, `/` for the main one
+ * An endpoint that answers once, as a field of an App. The handler gets the parsed input, and a context whose signal fires when the
+ * request is cancelled; Python calls made in it are cancelled along.
+ * @param path under which it is served, `/` for the main one; as it stands in a URL
+ * @throws FlambeauError APP_INVALID for a path that a URL would write differently, and for a time limit that is none
  */
 export function endpoint<const P extends Path, I extends z.ZodType, O extends z.ZodType, R extends z.input<O>>(
   path: P,
@@ -176,7 +182,7 @@ async function* yieldChecked(schema: z.ZodType, chunks: unknown): AsyncIterable<
 }
 
 /** @throws InputError OUTPUT_INVALID with the paths of the fields */
-export async function parseOutput(schema: z.ZodType, output: unknown): Promise<unknown> {
+async function parseOutput(schema: z.ZodType, output: unknown): Promise<unknown> {
   let parsed: z.ZodSafeParseResult<unknown>;
   try {
     parsed = await schema.safeParseAsync(output);

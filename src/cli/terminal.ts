@@ -11,7 +11,7 @@ export interface Clock {
   every(ms: number, task: () => void): () => void;
 }
 
-export const systemClock: Clock = {
+const systemClock: Clock = {
   nowMs: () => performance.now(),
   every: (ms, task) => {
     const timer = setInterval(task, ms).unref();

@@ -20,12 +20,15 @@ import { Instance } from "./instance.ts";
 import { watchRejections } from "./rejections.ts";
 
 export interface HostOptions {
+  /** `readSettings()` gives those of the FLAMBEAU_* variables. */
   readonly settings: Settings;
+  /** Where waits, warnings and what Python prints go; nowhere by default. */
   readonly logger?: Logger;
   /** Where files that endpoints return go; by default a folder of the cache, served under /files. */
   readonly files?: FileStore;
   /** The file that the app was loaded from: its folder can be imported from in Python. */
   readonly file?: string;
+  /** Threads of Python's numeric libraries; by default, and with null, as many as they choose. */
   readonly threads?: number | null;
   /** @internal For tests: the numbers of `limits`, shorter. */
   readonly limits?: HostLimits;
@@ -36,7 +39,10 @@ export interface HostLimits extends RestartLimits {
   readonly abandonAfterMs: number;
 }
 
-/** A host for one app. Nothing is started before `start`, `submit` or `listen`. */
+/**
+ * A host for one app. Nothing is started before `start`, `submit` or `listen`.
+ * @throws FlambeauError APP_INVALID: no endpoints, two under one path, or a static field that is not what it should be
+ */
 export function createHost(app: AppClass, options: HostOptions): Host {
   return new AppHost(app, options);
 }

@@ -38,7 +38,7 @@ export async function installLoadHooks(): Promise<void> {
 /** The public entries of this copy: `src/*.ts` in a checkout that runs from source, `dist/*.js` otherwise. */
 function doors(): Record<string, string> {
   const extension = extname(fileURLToPath(import.meta.url));
-  const entries = ["index", "toolkit", "client", "testing"].map((name) => {
+  const entries = ["index", "toolkit", "testing"].map((name) => {
     return [
       name === "index" ? "flambeau" : `flambeau/${name}`,
       new URL(`../${name}${extension}`, import.meta.url),

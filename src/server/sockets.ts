@@ -22,7 +22,7 @@ export interface Sockets {
   close(): void;
 }
 
-export const SOCKET_PATH = "/ws";
+const SOCKET_PATH = "/ws";
 
 /** Compression stays off: it costs memory on each socket, and a small frame can unpack to a large one. */
 const serverOptions = {

@@ -56,7 +56,10 @@ export class FakePythonError extends Error {
   }
 }
 
-/** @param pythonType qualified unless built in: `ValueError`, `torch.OutOfMemoryError` */
+/**
+ * An exception for a fake to throw; the app catches it as a PyError of that type, out of memory as a PyOutOfMemoryError.
+ * @param pythonType qualified unless built in: `ValueError`, `torch.OutOfMemoryError`
+ */
 export function fakeError(pythonType: string, message: string): FakePythonError {
   return new FakePythonError(pythonType, message);
 }

@@ -1,14 +1,19 @@
 // Numbers in bulk as an input or output: a typed array in the handler, a JSON array on the wire.
 import { z } from "zod";
+import { limits } from "../config.ts";
 
 export interface FloatsOptions {
-  /** Numbers, not bytes. */
+  /** Numbers, not bytes; 16,777,216 by default. A JSON array is bounded by the size of a body and its items as well. */
   readonly maxLength?: number;
 }
 
-/** @returns a schema that takes a Float32Array or an array of numbers and gives a Float32Array */
+/**
+ * Numbers in bulk as a field of an endpoint's input or output: samples, embeddings, a mask. Rounded to 32 bits.
+ * @returns a schema that takes a Float32Array or an array of numbers and gives a Float32Array; what is not finite, and more than
+ *   `maxLength`, is an issue of INPUT_INVALID or OUTPUT_INVALID
+ */
 export function floats({
-  maxLength = 16_777_216,
+  maxLength = limits.floatsMax,
 }: FloatsOptions = {}): z.ZodType<Float32Array, Float32Array | readonly number[]> {
   return z
     .custom<Float32Array | readonly number[]>(isNumbers, "expected numbers: an array, or a Float32Array")

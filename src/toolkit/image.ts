@@ -18,9 +18,11 @@ const ImageSchema = z
     file_size: z.int().meta({ description: "Bytes." }),
   })
   .meta({ id: "Image" });
+/** What `Image.schema` checks and `Image.fromPil` gives: where the picture is, its size in pixels and bytes, its type. */
 export type ImageOutput = z.output<typeof ImageSchema>;
 
 export interface ImageOptions {
+  /** "png" by default: no loss. */
   readonly format?: "png" | "jpeg" | "webp";
   /** 1 to 100, for jpeg and webp; 95 and 90 by default. */
   readonly quality?: number;
@@ -41,13 +43,15 @@ type Pixels = z.output<typeof Pixels>;
 const PNG_LEVEL = 1;
 const QUALITY = { jpeg: 95, webp: 90 } as const;
 
+/** A picture in an output: `z.object({ image: Image.schema })`, and `image: await Image.fromPil(picture)`. */
 export const Image = {
   /** The JSON of a picture in an output. */
   schema: ImageSchema,
 
   /**
-   * Encodes a PIL image and keeps it.
-   * @param image a PIL image; modes other than L, RGB and RGBA are converted
+   * Encodes a PIL image and keeps it where the request's files go; outside of a request it is a data URI. The pixels come over as they
+   * are, so that Python goes on while they are encoded. The request's cancel stops it.
+   * @param image a PIL image of at most 268 million pixels; modes other than L, RGB and RGBA are converted
    * @throws FlambeauError NOT_SENDABLE (no picture, or one without pixels), TOO_LARGE, DISK_FULL, CANCELLED; PyError when it is another Python object
    */
   async fromPil(image: PyLike | undefined, options: ImageOptions = {}): Promise<ImageOutput> {

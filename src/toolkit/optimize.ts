@@ -63,8 +63,8 @@ function optimizeModule<T extends PyLike>(module: T, options: OptimizeOptions = 
 
 export const optimize = Object.assign(optimizeModule, {
   /**
-   * What came of it so far.
-   * @throws FlambeauError NOT_SENDABLE for what does not come from Python; WORKER_EXITED
+   * What came of it so far; of a module that was never given to `optimize`, a report that says so. A request's cancel stops the question.
+   * @throws FlambeauError NOT_SENDABLE for what does not come from Python; WORKER_EXITED; CANCELLED
    */
   async report(module: PyLike): Promise<OptimizeReport> {
     return toolkit(module, "report").$call([module]).$value(Report);

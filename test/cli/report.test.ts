@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { callSite, exitCodeOf, RequestFailedError, report } from "../../src/cli/report.ts";
 import { foldedTraceback } from "../../src/cli/traceback.ts";
+import { limits } from "../../src/config.ts";
 import { cancelled, type ErrorCode, FlambeauError, InputError, PyError } from "../../src/errors.ts";
 
 const plain = { verbose: false, color: false, cwd: "/home/me/app" };
@@ -99,6 +100,19 @@ describe("a failure on the command line", () => {
     const text = report(new TypeError("x is not a function"), plain);
     expect(text).toMatch(/^error: TypeError: x is not a function\n {2}at .*report\.test\.ts:/);
     expect(report("just text", plain)).toContain("just text");
+  });
+
+  it("says as many causes as the limit, and keeps as many frames", () => {
+    const chain = (depth: number): Error | undefined =>
+      depth === 0 ? undefined : coded("INTERNAL", `cause ${depth}`, { cause: chain(depth - 1) });
+    for (const [depth, said] of [
+      [limits.causesShown, limits.causesShown],
+      [limits.causesShown + 1, limits.causesShown],
+    ] as const)
+      expect(report(chain(depth), plain).match(/cause \d/g)).toHaveLength(said);
+    const lines = (frames: number): string => Array(frames).fill('  File "a.py", line 1, in f').join("\n");
+    expect(foldedTraceback(lines(limits.foldedFrames), "")).toMatchObject({ hidden: 0 });
+    expect(foldedTraceback(lines(limits.foldedFrames + 1), "")).toMatchObject({ hidden: 1 });
   });
 
   it("ends with causes that are their own cause", () => {

@@ -6,7 +6,8 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { Smooth } from "../../examples/own-module.ts";
 import { TextToImage } from "../../examples/text-to-image.ts";
-import { readSettings } from "../../src/config.ts";
+import { limits, readSettings } from "../../src/config.ts";
+import { FakeImage } from "../../src/testing/fake-modules.ts";
 import { Plain } from "../host/plain-app.ts";
 import { failureOf } from "../support/errors.ts";
 import { testPython } from "../support/python.ts";
@@ -26,6 +27,23 @@ function fakePipeline(paint: (kwargs: Kwargs) => unknown = () => ({ images: [fak
 const diffusers = (pipeline: object) => ({ AutoPipelineForText2Image: { from_pretrained: () => pipeline } });
 
 describe("the document's app over fakes", () => {
+  test("refuses a picture of more pixels than are encoded", async () => {
+    /** Sized by its word: so many pixels would fill the memory. */
+    class Wide extends FakeImage {
+      override get pixels(): Uint8Array {
+        return new Uint8Array(3);
+      }
+    }
+    const painted = async (width: number) => {
+      const pipeline = fakePipeline(() => ({ images: [new Wide(width, 1)] }));
+      await using app = await testApp(TextToImage, { modules: { diffusers: diffusers(pipeline) } });
+      return failureOf(app.textToImage.run({ prompt: "a red star" }));
+    };
+    expect(await painted(limits.imagePixels + 1)).toMatchObject({ code: "TOO_LARGE" });
+    // At the limit it is sharp that misses the pixels.
+    expect((await painted(limits.imagePixels)).message).not.toContain("at most");
+  });
+
   test("has a report of each module that it gave to optimize()", async () => {
     await using app = await testApp(TextToImage, { modules: { diffusers: diffusers(fakePipeline()) } });
     expect(await optimize.report(app.pipeline.unet)).toMatchObject({ state: "waiting", applied: [], speedUp: null });

@@ -6,6 +6,7 @@ import { endpoint } from "../../src/app/endpoint.ts";
 import { toJson } from "../../src/app/json.ts";
 import { openapi } from "../../src/app/openapi.ts";
 import { outputText } from "../../src/cli/output.ts";
+import { limits } from "../../src/config.ts";
 import { floats } from "../../src/toolkit/floats.ts";
 import { hostOf } from "../host/fixture.ts";
 
@@ -45,6 +46,8 @@ describe("floats()", () => {
 
   it("refuses more than the given number, and what JSON has no word for", () => {
     expect(() => floats({ maxLength: 2 }).parse([1, 2, 3])).toThrow(/at most 2 numbers/);
+    expect(floats().parse(new Float32Array(limits.floatsMax))).toHaveLength(limits.floatsMax);
+    expect(() => floats().parse(new Float32Array(limits.floatsMax + 1))).toThrow(`at most ${limits.floatsMax} numbers`);
     expect(() => floats().parse(new Float32Array([0, Number.NaN]))).toThrow(/number 1 is NaN/);
     expect(() => floats().parse([1e300])).toThrow(/number 0 is Infinity/);
   });
