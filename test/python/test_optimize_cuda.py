@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from flambeau.optimize.applied import Kept
 from flambeau.optimize.calls import tree
-from flambeau.optimize.cuda.around import Around
+from flambeau.optimize.candidates import LayerKernels
+from flambeau.optimize.cuda.around import AppliedCopies, Around
 from flambeau.optimize.cuda.contexts import Attention
+from flambeau.optimize.cuda.copies import CopiedConv
 from flambeau.optimize.cuda.graphs import CudaGraphs
 from flambeau.optimize.cuda.replay import Replay
 from flambeau.optimize.cuda.twin import Sixteen
 from flambeau.optimize.leaf.layers import Layers
-from optimize_nets import GENEROUS, Clock, Denoiser, Net, image, registry
+from optimize_nets import GENEROUS, Chosen, Clock, Denoiser, Net, image, registry
 from optimize_recording import Rerun
 from torch import nn
 
@@ -354,3 +356,41 @@ def test_a_row_that_cannot_record_leaves_what_was_accepted_before_it():
     report = made.report(module)
     assert report.applied == ("sixteen_bits",)
     assert "it cannot be recorded" in str(report.skipped)
+
+
+def test_rows_that_are_raced_and_lose_leave_recordings_as_they_were():
+    module, rerun = Denoiser().eval(), Rerun()
+    row = {"quality": "lossless", "kernels": {nn.Conv2d: CopiedConv}, "applied": AppliedCopies}
+    copies = [LayerKernels(name=f"copies {index}", **row) for index in range(4)]
+    accepted = CudaGraphs(needs=lambda: None, record=lambda: rerun)
+    clock = Clock()
+    made = registry(Chosen(row=accepted, clock=clock), *copies, clock=clock, min_call_s=0)
+    made.optimize(module)
+    module.clock = clock
+    for step in range(5):
+        module(image(step), torch.tensor(900.0))
+    report = made.report(module)
+    assert report.applied == ("cuda_graph",), report
+    # One of the module alone, and one with each row's kernels.
+    assert rerun.num_recorded == 5
+    module(image(), torch.tensor(900.0))
+    assert rerun.num_recorded == 5
+    assert Around.of(made._plan(module)._targets[0].layers) is not None
+
+
+def test_a_cache_that_a_call_writes_into_is_neither_recorded_nor_narrowed():
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.cache_utils import DynamicCache
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, num_key_value_heads=4, **sizes)).eval()
+    layers, rerun, _ = graphs(model)
+    Sixteen(dtype_of=lambda _: torch.bfloat16).recall(layers, torch.device("cpu"), Kept()).enable()
+    cache, plain = DynamicCache(), DynamicCache()
+    for step in range(3):
+        ids = torch.tensor([[step + 1]])
+        got = fast(layers, ids, past_key_values=cache, use_cache=True).logits
+        assert torch.equal(got, model(ids, past_key_values=plain, use_cache=True).logits)
+    assert cache.get_seq_length() == 3
+    assert rerun.num_recorded == 0

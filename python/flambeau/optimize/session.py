@@ -14,7 +14,7 @@ from .calls import tree
 from .candidates import Candidate
 from .graph.build import Builder
 from .kept.store import Store
-from .limits import Limits, Quality, Tolerance, tolerance
+from .limits import HALF_ROUNDING, Limits, Quality, Tolerance, tolerance
 from .report import EagerCalls, Notice
 from .switch import Depth, Switch
 from .timing import Clock
@@ -92,7 +92,8 @@ class Session:
 
     def exact(self, output: Any) -> Tolerance:
         """The same for what computes with the module's own numbers: a package of other weights must not pass for one of these."""
-        return tolerance("lossless", 0.0, _is_half(output))
+        is_half = _is_half(output)
+        return tolerance("lossless", HALF_ROUNDING if is_half else 0.0, is_half)
 
     def count_eager(self, why: str) -> None:
         """One more call that ran eagerly, and why."""

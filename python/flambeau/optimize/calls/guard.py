@@ -183,8 +183,8 @@ def mode_refusal(owner: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
 
 
 def is_transforming() -> bool:
-    """True while torch traces, compiles or transforms the program: it must see the module's own forward."""
-    if torch.compiler.is_compiling():
+    """True while torch traces, compiles, records or transforms the program: it must see the module's own forward."""
+    if torch.compiler.is_compiling() or (torch.version.cuda is not None and torch.cuda.is_current_stream_capturing()):
         return True
     return torch._C._is_tracing() or torch._C._are_functorch_transforms_active()
 

@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
+from torch import nn
+
 from ..applied import Applied, AppliedKernels, Kept
+from ..calls.caches import has_cache
 from ..calls.guard import is_transforming
 from ..graph.watch import Watch, has_hooks
+from ..leaf.kernels import LayerPatch
 from ..leaf.layers import Layers
 from ..patch import Patch
 from .copies import CopiedKernel
@@ -46,6 +50,25 @@ class Way(ABC):
         return True
 
 
+class _Look(Watch):
+    """A picture of the module that tells patches of layers from all else: kernels come and go while rows are raced."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self._bare = self._without_patches()
+
+    def sees_only_patches(self) -> bool:
+        """True if nothing but such patches is another."""
+        try:
+            now, before = self._now(), self._before
+            return bool(all(now[part] == before[part] for part in (0, 1, 2, 3, 5)) and self._without_patches() == self._bare)
+        except Exception:  # Whatever cannot be compared is not the same.
+            return False
+
+    def _without_patches(self) -> list[Any]:
+        return [value for plain in self._plain for value in plain.values() if not isinstance(value, LayerPatch)]
+
+
 class Around(Patch):
     """The forward beneath a target's own. Does nothing while the layers' switch is off."""
 
@@ -60,7 +83,7 @@ class Around(Patch):
         self._ways: list[Way] = []
         self._num_holders = 0
         self._num_failures = 0
-        self._watch = Watch(layers.owner)
+        self._watch = _Look(layers.owner)
 
     @staticmethod
     def of(layers: Layers) -> Around | None:
@@ -106,6 +129,9 @@ class Around(Patch):
             output = self._run(args, kwargs)
             self._num_failures = 0
         except Exception as error:
+            if has_cache(args, kwargs):
+                # Some layers have written into the cache already: run again, they would do so twice.
+                raise
             # Raises by itself if the call is at fault.
             output = self.eager(*args, **kwargs)
             self._layers.failures.append(f"{type(self.owner).__name__}: {type(error).__name__}: {error}")
@@ -118,6 +144,9 @@ class Around(Patch):
         ways = self.ways
         if not self._watch.holds():
             ways = self._look_again(ways)
+        if has_cache(args, kwargs):
+            # It is written into, in the module's own dtype.
+            ways = _watched(ways)
         run: Run = self._inner
         for way in ways:
             run = partial(way, run)
@@ -131,7 +160,10 @@ class Around(Patch):
         """Something has changed. What may run now."""
         if has_hooks(self.owner):
             # They want to see the module's parts run.
-            return tuple(way for way in ways if way.slot not in ("precision", "graph"))
+            return _watched(ways)
+        if self._watch.sees_only_patches():
+            self._watch = _Look(self.owner)
+            return ways
         is_followed = any(way.follow_() for way in ways)
         if not is_followed:
             for way in self._ways:
@@ -139,7 +171,7 @@ class Around(Patch):
             for kernel in self._layers.kernels():
                 if isinstance(kernel, CopiedKernel):
                     kernel.forget_()
-        self._watch = Watch(self.owner)
+        self._watch = _Look(self.owner)
         return ways
 
 
@@ -201,6 +233,11 @@ class AppliedCopies(AppliedKernels):
             around.release_(None)
             older._is_on = False
         return is_so
+
+
+def _watched(ways: tuple[Way, ...]) -> tuple[Way, ...]:
+    """Of these, the ones in which the module's parts run as they always did."""
+    return tuple(way for way in ways if way.slot not in ("precision", "graph"))
 
 
 def _around(layers: Layers) -> Around:

@@ -13,13 +13,14 @@ from typing import Any, Final
 import torch
 
 from ..applied import Applied, Kept, Trial
+from ..calls import tree
 from ..calls.guard import parameters_of
 from ..graph.inputs import Inputs, given_arguments
 from ..graph.skeleton import skeleton
 from ..leaf.layers import Layers
 from ..limits import LIMITS, Quality
 from .around import AppliedWay, Around, Run, Slot, Way
-from .replay import Record, Recorder, Replay, recording_refusal
+from .replay import Record, Recorder, Replay, Turns, recording_refusal
 
 # As a power of two, in calls: how long is waited before recording again, the longer the oftener the module changes.
 _MAX_WAIT: Final = 6
@@ -50,6 +51,7 @@ class Graphs(Way):
         self._record = record
         self._parameters = parameters_of(layers.owner)
         self._entries: list[_Entry] = []
+        self._turns: Turns | None = None
         self._lock = threading.RLock()
         self._num_changes = 0
         self._num_waiting = 0
@@ -77,13 +79,18 @@ class Graphs(Way):
                 self._num_waiting = 2 ** min(self._num_changes, _MAX_WAIT) - 2
 
     def _recorded(self, run: Run, args: Sequence[Any], kwargs: Mapping[str, Any], running: Sequence[Any]) -> Any:
-        inputs = Inputs(self._parameters, args, kwargs)
-        given = given_arguments(self._parameters, args, kwargs)
-        fill = skeleton([given[name] for name in inputs.names], "input")
+        try:
+            inputs = Inputs(self._parameters, args, kwargs)
+            given = given_arguments(self._parameters, args, kwargs)
+            fill = skeleton([given[name] for name in inputs.names], "input")
+        except tree.NotPlainError:
+            return run(args, kwargs)
         tensors = inputs.tensors(args, kwargs) or []
+        if self._turns is None and tensors:
+            self._turns = Turns(tensors[0].device)
         replay: Replay | None = None
         try:
-            replay = Replay(tensors, lambda own: run((), dict(zip(inputs.names, fill(iter(own)), strict=True))), self._record)
+            replay = Replay(tensors, lambda own: run((), dict(zip(inputs.names, fill(iter(own)), strict=True))), self._record, self._turns)
         finally:
             # What cannot be recorded is not tried again.
             self._entries = [entry for entry in self._entries if not entry.is_gone()][1 - LIMITS.graphs_per_module :]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..calls import tree
 from ..graph.skeleton import skeleton
-from ..memory import memory_refusal
+from ..memory import free_bytes
 
 # Does again what was recorded; its outputs lie where they lay. Made of a function and the device that it launches on.
 Recorded = tuple[Callable[[], None], Any]
@@ -28,8 +28,8 @@ _SYNC: Final = "synchronizing CUDA operation"
 class Replay:
     """See the head of this file. Raises whatever stands in the way of recording."""
 
-    def __init__(self, tensors: Sequence[Tensor], run: Callable[[list[Tensor]], Any], record: Record) -> None:
-        """`run` takes tensors of which `tensors` are an example."""
+    def __init__(self, tensors: Sequence[Tensor], run: Callable[[list[Tensor]], Any], record: Record, turns: Turns | None = None) -> None:
+        """`run` takes tensors of which `tensors` are an example; `turns` are shared by those whose recorder is."""
         devices = {tensor.device for tensor in tensors}
         if len(devices) != 1:
             raise ValueError(f"its inputs lie on {len(devices)} devices; on one they could be recorded")
@@ -38,7 +38,7 @@ class Replay:
             self._again, output = record(lambda: run(self._inputs), devices.pop())
         self._outputs = tree.tensors(output)
         self._fill = skeleton(output)
-        self._turns = _Turns(self._inputs[0].device)
+        self._turns = turns or Turns(self._inputs[0].device)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
         """The output for other inputs of the same kind, in memory of its own."""
@@ -50,7 +50,7 @@ class Replay:
         return self._fill(iter(outputs))
 
 
-class _Turns:
+class Turns:
     """One use of the same memory after the other, from whichever thread and stream."""
 
     def __init__(self, device: torch.device) -> None:
@@ -90,12 +90,12 @@ class Recorder:
             torch.cuda.current_stream().wait_stream(side)
             gc.collect()
             torch.cuda.synchronize()
-            # Nothing that the process has needed since it started was more than this.
+            # At most: nothing that the process has needed since it started was more than this.
             needed = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
             torch.cuda.empty_cache()
-            why = memory_refusal(needed, device)
-            if why is not None:
-                raise ValueError(why)
+            free = free_bytes(device) or 0
+            if needed > free:
+                raise ValueError(f"it may hold {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free")
             return self._record(run, side)
 
     def _record(self, run: Callable[[], Any], side: torch.cuda.Stream) -> Recorded:
