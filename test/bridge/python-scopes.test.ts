@@ -5,7 +5,7 @@ import { failureOf } from "../support/errors.ts";
 import { trackedBy } from "../support/tracked.ts";
 import { workerForFile } from "../support/worker.ts";
 
-const { py, subject } = await workerForFile();
+const { py, subject, worker } = await workerForFile();
 const { live, collected } = trackedBy(subject);
 
 describe("a scope", () => {
@@ -58,16 +58,31 @@ describe("a scope", () => {
   });
 });
 
-/** All of a million with FLAMBEAU_TEST_FULL=1, which takes minutes; otherwise as many as show the bound several times. */
-const CYCLES = process.env["FLAMBEAU_TEST_FULL"] === "1" ? 1_000_000 : 24_000;
+/** A million in all. Calls make one object each and take their time; lists bring their items 64 at once, several lists side by side. */
+const BY_CALLS = 24_000;
+const BY_LISTS = 976_000;
+const LISTS = 8;
 
 describe("without end", () => {
   test("objects are made and dropped with a bounded number alive in Python; a release never frees what came again", async () => {
     let most = 0;
-    for (let made = 0; made < CYCLES; made += 1_000) {
+    const count = async (): Promise<void> => {
+      most = Math.max(most, worker.channel.handles.size, await live());
+    };
+    for (let made = 0; made < BY_CALLS; made += 1_000) {
       await Promise.all(Array.from({ length: 1_000 }, () => subject.Tracked().then()));
-      if (made % 4_000 === 0) most = Math.max(most, await live());
+      if (made % 4_000 === 0) await count();
     }
+    let seen = 0;
+    const drop = async (): Promise<void> => {
+      for await (const _ of subject.tracked(1_000)) seen++;
+    };
+    while (seen < BY_LISTS) {
+      await Promise.all(Array.from({ length: LISTS }, drop));
+      await count();
+    }
+    expect(seen).toBe(BY_LISTS);
+    console.log(`1,000,000 objects: at most ${most} at once`);
     expect(most).toBeGreaterThan(1_000);
     expect(most).toBeLessThan(25_000);
     expect(await collected(0)).toBe(0);
