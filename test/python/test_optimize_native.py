@@ -252,7 +252,7 @@ def test_no_library_is_built_in_less_time_than_it_takes(afresh):
 @pytest.mark.parametrize(("compiler", "said"), [("no-such-compiler", "was not found"), ("false", "ended with 1")])
 def test_without_a_working_compiler_the_reason_is_said_and_the_module_stays(compiler, said, monkeypatch, afresh):
     monkeypatch.setenv("CXX", compiler)
-    monkeypatch.setattr(library, "_recipe", library._recipe.__wrapped__)
+    monkeypatch.setattr(library, "recipe_here", library.recipe_here.__wrapped__)
     module = Blocks().eval()
     made = registry(kernels("tiled_convs"), **GENEROUS)
     made.optimize(module)

@@ -65,6 +65,9 @@ class Limits:
     shared_memory_per_weight: float = 2.0
     build_disk_per_weight: float = 4.0
     build_disk_bytes: int = 512 * 1024**2
+    # In a package: what weights of convolutions in tiles may take, and up to how many operations a product is inlined rather than called.
+    package_tiles_bytes: int = 256 * 1024**2
+    package_inline_flops: int = 2_000_000
     spare_memory_bytes: int = 512 * 1024**2
     builds_waiting: int = 16
     # Kernels in C++ are built where so many seconds are left for it, with one compiler's run that may take so long.

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..calls.guard import Key
 
 _SAMPLES = 64
+_SOURCES = (".py", ".cpp", ".h")
 
 
 @cache
@@ -147,7 +148,8 @@ def _device(device: torch.device) -> str:
 def source(folder: str = "") -> str:
     """Of this package or one of its folders: a plan is kept by the code that can recall it."""
     digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parent.parent / folder).rglob("*.py")):
+    paths = (path for path in (Path(__file__).parent.parent / folder).rglob("*") if path.suffix in _SOURCES)
+    for path in sorted(paths):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

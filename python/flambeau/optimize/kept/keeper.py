@@ -75,7 +75,8 @@ class Keeper:
             return None
         self._module = module if self._is_one_module else None
         machine = identity.machine(str(device), torch.get_num_threads())
-        own = {"quality": self._quality, "optimizer": identity.source()} if what == "plan" else {"builder": identity.source("graph")}
+        builder = {"builder": identity.source("graph") + identity.source("leaf/native")}
+        own = {"quality": self._quality, "optimizer": identity.source()} if what == "plan" else builder
         return {"what": what, "kind": identity.kind_identity(key), **own, **machine, **module}
 
     def remarks(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, c_int, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,16 @@ class Convolution(Structure):
     )
 
 
+class Norm(Structure):
+    """See norms.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "gamma", "beta", "out", "room")),
+        *((name, c_int64) for name in ("batch", "pixels", "channels", "groups")),
+        ("eps", c_double),
+    )
+
+
 class Library:
     """Its functions, which release the interpreter while they run. They check nothing: sizes and layouts are the caller's."""
 
@@ -54,6 +64,10 @@ class Library:
         self.pack = _typed(loaded.pack, c_void_p, c_void_p, c_int64, c_int64, c_int)
         self.pack_tiles = {n: _typed(loaded[f"pack_tiles{n}"], c_void_p, c_void_p, c_int64, c_int64, c_int) for n in (2, 4)}
         self.linear = _typed(loaded.linear, *[c_void_p] * 4, *[c_int64] * 3, c_int)
+        self.group_norm = _typed(loaded.group_norm, POINTER(Norm), c_int)
+        self.silu = _typed(loaded.silu, c_void_p, c_void_p, c_int64, c_int)
+        self.room_for = _typed(loaded.room_for, c_int, c_int64, c_int64, c_int64)
+        self.room_for.restype = c_int64
         self.convolve = {n: _typed(loaded[f"convolve{n}"], POINTER(Convolution), c_int) for n in (2, 4)}
 
     @property
@@ -88,7 +102,7 @@ def refusal() -> str | None:
     """Why kernels cannot be built here, or None."""
     try:
         _loading().check()
-        _recipe()
+        recipe_here()
     except NativeError as error:
         return str(error)
     return None
@@ -119,7 +133,7 @@ class _Loading:
             return self._library
 
     def _found(self, store: Store | None, left_s: float) -> Library:
-        recipe = _recipe()
+        recipe = recipe_here()
         num_threads_max = 1 if recipe.openmp is None else LIMITS.kernels_threads
         entry = None if store is None else store.find(recipe.key())
         if entry is not None:
@@ -153,7 +167,8 @@ def _loading() -> _Loading:
 
 
 @cache
-def _recipe() -> Recipe:
+def recipe_here() -> Recipe:
+    """With this machine's compiler and processor. Raises NativeError where there is no compiler."""
     name = os.environ.get("CXX", "g++")
     compiler = shutil.which(name)
     if compiler is None:
