@@ -17,11 +17,6 @@ import {
 } from "./run.ts";
 import { secondsText } from "./words.ts";
 
-export interface BenchRequest extends RunRequest {
-  /** Pairs of requests that are timed. */
-  readonly rounds: number;
-}
-
 interface Side {
   readonly name: "eager" | "optimized";
   readonly host: Host;
@@ -30,19 +25,17 @@ interface Side {
 
 /**
  * Prints what a request takes with and without `optimize()`, and the ratio.
- * @throws FlambeauError of every code that input, host and request can have; CANCELLED when the signal fires
+ * @throws FlambeauError SETTINGS_INVALID for a number of rounds that is none; every code that input, host and request can have;
+ *   CANCELLED when the signal fires
  */
-export async function bench(
-  request: BenchRequest,
-  parts: RunParts,
-  { signal }: { signal: AbortSignal },
-): Promise<void> {
+export async function bench(request: RunRequest, parts: RunParts, { signal }: { signal: AbortSignal }): Promise<void> {
   if (wantsHelp(request.argv)) {
     parts.print(helpText(request, parts.columns));
     return;
   }
   const endpoint = endpointOf(request);
-  const { input } = await inputOf(request, endpoint, parts, signal);
+  const { own, input } = await inputOf(request, endpoint, parts, signal);
+  const rounds = roundsOf(own.rounds);
   const asked = { endpoint, input };
   const unseen = { ...parts, logger: withoutWaits(parts.logger) };
   await using eager = hostOf(request, parts, "off");
@@ -57,16 +50,16 @@ export async function bench(
     await host.start({ signal });
     for (let i = 0; i < limits.benchWarmUps; i++) await carriedOut(host, asked, unseen, signal);
   }
-  for (let round = 0; round < request.rounds; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
       side.seconds.push(await timed(side.host, asked, unseen, signal));
     }
-    parts.logger.wait(roundOf(round + 1, request.rounds));
+    parts.logger.wait(roundOf(round + 1, rounds));
   }
   parts.print(table(sides));
 }
 
-function hostOf(request: BenchRequest, parts: RunParts, optimize: "on" | "off"): Host {
+function hostOf(request: RunRequest, parts: RunParts, optimize: "on" | "off"): Host {
   const settings: Settings = {
     ...parts.settings,
     environment: { ...parts.settings.environment, FLAMBEAU_OPTIMIZE: optimize },
@@ -118,6 +111,13 @@ function table(sides: readonly Side[]): string {
     [name.padEnd(10), request.padStart(10), setup.padStart(10)].join(" "),
   );
   return [...lines, "", `optimized is ${ratio} of eager's speed (${spread})`].join("\n");
+}
+
+/** Pairs of requests that are timed. */
+function roundsOf(text: string | undefined): number {
+  if (text === undefined) return limits.benchRounds;
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new FlambeauError("SETTINGS_INVALID", `--rounds expects a number from 1 to 9999, got ${JSON.stringify(text)}`);
 }
 
 /** A request may take milliseconds. */

@@ -1,12 +1,12 @@
 // The commands with everything real in their hands: settings, terminal, signals, host.
 // main.ts imports this only when a command runs.
 import { dirname } from "node:path";
-import { limits, readSettings, type Settings } from "../config.ts";
+import { readSettings, type Settings } from "../config.ts";
 import { FlambeauError } from "../errors.ts";
 import { interruptOf } from "./interrupt.ts";
 import type { ExitCode } from "./outcomes.ts";
 import type { OwnFlags } from "./own-flags.ts";
-import type { CreateHost } from "./run.ts";
+import type { CreateHost, RunRequest } from "./run.ts";
 import { Terminal } from "./terminal.ts";
 import type { TypesApp, TypesFlags } from "./types.ts";
 
@@ -18,34 +18,27 @@ interface Session {
 }
 
 export function runCommand(spec: string, argv: readonly string[], own: Partial<OwnFlags>): Promise<ExitCode> {
-  const verbose = own.verbose === true || argv.includes("--verbose");
-  return inSession({ verbose, whenStopped: 130 }, async ({ settings, terminal, signal, print }) => {
-    const cwd = process.cwd();
-    const app = await loaded(spec, cwd);
-    const { run } = await import("./run.ts");
-    const createHost = await hostFactory();
-    const columns = process.stdout.columns ?? 100;
-    const nowMs = () => performance.now();
-    const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
-    await run({ ...app, spec, argv, own }, parts, { signal });
-  });
+  return fieldCommand({ command: "run", spec, argv, own }, async () => (await import("./run.ts")).run);
 }
 
-export function benchCommand(
-  spec: string,
-  argv: readonly string[],
-  { rounds, ...own }: Partial<OwnFlags> & { readonly rounds?: string },
+export function benchCommand(spec: string, argv: readonly string[], own: Partial<OwnFlags>): Promise<ExitCode> {
+  return fieldCommand({ command: "bench", spec, argv, own }, async () => (await import("./bench.ts")).bench);
+}
+
+function fieldCommand(
+  typed: Pick<RunRequest, "command" | "spec" | "argv" | "own">,
+  load: () => Promise<typeof import("./run.ts").run>,
 ): Promise<ExitCode> {
-  const verbose = own.verbose === true || argv.includes("--verbose");
+  const verbose = typed.own.verbose === true || typed.argv.includes("--verbose");
   return inSession({ verbose, whenStopped: 130 }, async ({ settings, terminal, signal, print }) => {
     const cwd = process.cwd();
-    const app = await loaded(spec, cwd);
-    const { bench } = await import("./bench.ts");
+    const app = await loaded(typed.spec, cwd);
+    const carryOut = await load();
     const createHost = await hostFactory();
     const columns = process.stdout.columns ?? 100;
     const nowMs = () => performance.now();
     const parts = { createHost, settings, logger: terminal, print, nowMs, columns, cwd, stdin: process.stdin };
-    await bench({ ...app, spec, argv, own, rounds: roundsOf(rounds) }, parts, { signal });
+    await carryOut({ ...typed, ...app }, parts, { signal });
   });
 }
 
@@ -165,12 +158,6 @@ async function openPython(app: TypesApp, { settings, terminal }: Session, { sign
 async function envParts({ settings, print }: Session) {
   const { listEnvironments, pruneEnvironments } = await import("../workers/environment.ts");
   return { settings, print, listEnvironments, pruneEnvironments, now: () => new Date() };
-}
-
-function roundsOf(text: string | undefined): number {
-  if (text === undefined) return limits.benchRounds;
-  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
-  throw new FlambeauError("SETTINGS_INVALID", `--rounds expects a number from 1 to 9999, got ${JSON.stringify(text)}`);
 }
 
 function portOf(text: string): number {

@@ -3,13 +3,14 @@
 import { Command, CommanderError, Option } from "commander";
 import { FlambeauError } from "../errors.ts";
 import { explanation, type Field, placeholder } from "./fields.ts";
-import { type OwnFlags, ownOptions, RESERVED_FLAGS } from "./own-flags.ts";
+import { type FieldCommand, type OwnFlags, ownOptions, reservedFlags } from "./own-flags.ts";
 import { readItems, readValue } from "./values.ts";
 import { kebab } from "./words.ts";
 
 export interface FlagSet {
+  readonly command: FieldCommand;
   /** As typed: `flambeau run app.ts`. */
-  readonly command: string;
+  readonly usage: string;
   /** Heading above the fields in the help. */
   readonly heading: string;
   readonly fields: readonly Field[];
@@ -24,21 +25,23 @@ export function readFlags(
   argv: readonly string[],
   set: FlagSet,
 ): { own: Partial<OwnFlags>; values: Record<string, unknown> } {
-  const command = commandOf(set, ownOptions());
+  const options = ownOptions(set.command);
+  const command = commandOf(set, options);
   try {
-    command.parse(spelled(argv, set.fields), { from: "user" });
+    command.parse(spelled(argv, set), { from: "user" });
   } catch (thrown) {
-    if (thrown instanceof CommanderError) throw misused(thrown, set.command, command.args);
+    if (thrown instanceof CommanderError) throw misused(thrown, set.usage, command.args);
     throw thrown;
   }
-  // commander's result is untyped; these are the own options above, read as they were declared.
-  const { endpoint, input, out, json, verbose, ...rest } = command.opts<Partial<OwnFlags> & Record<string, unknown>>();
-  const own = Object.fromEntries(
-    Object.entries({ endpoint, input, out, json, verbose }).filter(([, value]) => value !== undefined),
+  // commander's result is untyped; each option is read as it was declared.
+  const given = command.opts<Record<string, unknown>>();
+  const names = options.map((option) => option.attributeName());
+  const own: Partial<OwnFlags> = Object.fromEntries(
+    names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]]),
   );
   const values: Record<string, unknown> = {};
   for (const field of set.fields) {
-    const value = rest[attributeOf(field)];
+    const value = given[attributeOf(field)];
     if (value !== undefined) values[field.name] = isRead(value) ? value.value : value;
   }
   return { own, values };
@@ -46,7 +49,7 @@ export function readFlags(
 
 /** The help of one endpoint: its fields, then the own flags unless more endpoints follow. */
 export function flagsHelp(set: FlagSet, options: { own: boolean; columns: number }): string {
-  const command = commandOf(set, options.own ? ownOptions() : []);
+  const command = commandOf(set, options.own ? ownOptions(set.command) : []);
   command.configureOutput({ getOutHelpWidth: () => options.columns });
   return command.helpInformation().trimEnd();
 }
@@ -59,11 +62,7 @@ export function peekFlag(argv: readonly string[], flag: string): string | undefi
 }
 
 function commandOf(set: FlagSet, own: readonly Option[]): Command {
-  const command = new Command(set.command)
-    .usage("[flags]")
-    .helpOption(false)
-    .exitOverride()
-    .allowExcessArguments(false);
+  const command = new Command(set.usage).usage("[flags]").helpOption(false).exitOverride().allowExcessArguments(false);
   command.configureOutput({ writeErr: () => {} }).configureHelp({ minWidthToWrap: 20 });
   for (const field of set.fields)
     for (const option of fieldOptions(field)) command.addOption(option.helpGroup(set.heading));
@@ -101,12 +100,13 @@ function attributeOf(field: Field): string {
 }
 
 /** `--num_inference_steps`, `--numInferenceSteps` and `--upscale=false` as the options are declared. */
-function spelled(argv: readonly string[], fields: readonly Field[]): string[] {
+function spelled(argv: readonly string[], { command, fields }: FlagSet): string[] {
+  const reserved = reservedFlags(command);
   const byFlag = new Map(fields.map((field) => [field.flag, field]));
   const byName = new Map(fields.map((field) => [field.name, field]));
   return argv.map((word) => {
     const [, name, value] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(word) ?? [];
-    if (name === undefined || RESERVED_FLAGS.has(name)) return word;
+    if (name === undefined || reserved.has(name)) return word;
     const field = byFlag.get(name) ?? byName.get(name) ?? byFlag.get(kebab(name));
     if (field === undefined) return word;
     if (value === undefined) return `--${field.flag}`;

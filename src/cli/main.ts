@@ -48,19 +48,18 @@ function programWith(ended: (code: ExitCode) => void): Command {
       const { runCommand } = await import("./commands.ts");
       ended(await runCommand(app, flags, own));
     });
-  for (const option of ownOptions()) run.addOption(option);
+  for (const option of ownOptions("run")) run.addOption(option);
   const bench = program
     .command("bench")
     .description("time requests of an app with and without optimize(), in turns")
     .argument("<app>", "app.ts, or app.ts#Name where it exports several")
     .argument("[flags...]", "one flag for each field of the endpoint's input, as for run")
-    .option("--rounds <number>", "pairs of requests that are timed (default 7)")
     .passThroughOptions()
-    .action(async (app: string, flags: string[], own: Partial<OwnFlags> & { rounds?: string }) => {
+    .action(async (app: string, flags: string[], own: Partial<OwnFlags>) => {
       const { benchCommand } = await import("./commands.ts");
       ended(await benchCommand(app, flags, own));
     });
-  for (const option of ownOptions()) bench.addOption(option);
+  for (const option of ownOptions("bench")) bench.addOption(option);
   program
     .command("serve")
     .description("serve an app over HTTP and WebSocket")

@@ -17,7 +17,7 @@ import { type FlagSet, flagsHelp, peekFlag, readFlags } from "./flags.ts";
 import { type InputSources, mergedInput, readInput } from "./input.ts";
 import { outputText } from "./output.ts";
 import { OutputFolder } from "./output-folder.ts";
-import { type OwnFlags, RESERVED_FLAGS, RUN_DEFAULTS } from "./own-flags.ts";
+import { type FieldCommand, OWN_DEFAULTS, type OwnFlags, reservedFlags } from "./own-flags.ts";
 import { RequestFailedError } from "./report.ts";
 import { kebab, secondsText } from "./words.ts";
 
@@ -42,6 +42,7 @@ export interface RunParts extends InputSources {
 }
 
 export interface RunRequest {
+  readonly command: FieldCommand;
   readonly app: AppClass;
   readonly description: AppDescription;
   /** The file that the class came from, absolute. */
@@ -125,7 +126,7 @@ export async function inputOf(
 ): Promise<{ own: OwnFlags; input: unknown }> {
   const set = flagSet(request, endpoint);
   const read = readFlags(request.argv, set);
-  const own = { ...RUN_DEFAULTS, ...request.own, ...read.own };
+  const own = { ...OWN_DEFAULTS, ...request.own, ...read.own };
   const whole = own.input === undefined ? undefined : await readInput(own.input, sources, { signal });
   const input = mergedInput(whole, read.values);
   try {
@@ -149,12 +150,13 @@ function inFlags(error: InputError, fields: readonly Field[], input: unknown): I
   return new InputError("INPUT_INVALID", issues);
 }
 
-function flagSet({ spec, description }: RunRequest, endpoint: EndpointDescription): FlagSet {
+function flagSet({ command, spec, description }: RunRequest, endpoint: EndpointDescription): FlagSet {
   const several = description.endpoints.length > 1;
   return {
-    command: `flambeau run ${spec}${several ? ` --endpoint ${endpoint.name}` : ""}`,
+    command,
+    usage: `flambeau ${command} ${spec}${several ? ` --endpoint ${endpoint.name}` : ""}`,
     heading: `${description.name}.${endpoint.name}, ${endpoint.mode === "stream" ? "a stream at" : "at"} ${endpoint.path}:`,
-    fields: fieldsOf(endpoint.input, RESERVED_FLAGS),
+    fields: fieldsOf(endpoint.input, reservedFlags(command)),
   };
 }
 

@@ -23,7 +23,7 @@ beforeEach(async () => {
 afterEach(() => rm(cwd, { recursive: true }));
 
 /** Runs the command with an eager side that takes two seconds and an optimised one that takes one. */
-async function command(argv: readonly string[], rounds = 3) {
+async function command(argv: readonly string[]) {
   const order: string[] = [];
   const inputs: unknown[] = [];
   const createHost: CreateHost = (app, options) => {
@@ -56,7 +56,7 @@ async function command(argv: readonly string[], rounds = 3) {
     spec: "app.ts",
     argv,
     own: {},
-    rounds,
+    command: "bench" as const,
   };
   const failure = await bench(request, parts, { signal: new AbortController().signal }).then(
     () => null,
@@ -67,13 +67,29 @@ async function command(argv: readonly string[], rounds = 3) {
 
 describe("flambeau bench", () => {
   it("lets an eager and an optimised worker take turns with the same input and prints the ratio", async () => {
-    const { order, inputs, printed, failure } = await command(["--prompt", "a cat"]);
+    const { order, inputs, printed, failure } = await command(["--rounds", "3", "--prompt", "a cat"]);
     expect(failure).toBeNull();
     const warmUps = ["off", "on"].flatMap((side) => new Array<string>(limits.benchWarmUps).fill(side));
     expect(order).toEqual([...warmUps, "off", "on", "on", "off", "off", "on"]);
     expect(new Set(inputs.map((input) => JSON.stringify(input)))).toEqual(new Set(['{"prompt":"a cat"}']));
     expect(printed).toMatch(/eager +2\.0 s +9\.8 s\noptimized +1\.0 s +9\.8 s/);
     expect(printed).toContain("optimized is 2.00x of eager's speed (2.00x to 2.00x over 3 pairs)");
+  });
+
+  it("times as many pairs as the limit says where nothing is asked for, and refuses a number that is none", async () => {
+    expect((await command(["--prompt", "a cat"])).order).toHaveLength(2 * (limits.benchWarmUps + limits.benchRounds));
+    for (const rounds of ["0", "-1", "many", "10000"])
+      expect((await command(["--prompt", "a cat", "--rounds", rounds])).failure).toMatchObject({
+        code: "SETTINGS_INVALID",
+        message: expect.stringContaining("--rounds expects a number from 1 to 9999"),
+      });
+  });
+
+  it("has no flags that only run can follow, and says which command it is", async () => {
+    expect((await command(["--prompt", "a cat", "--json"])).failure).toMatchObject({
+      code: "SETTINGS_INVALID",
+      message: expect.stringContaining("unknown option '--json'; `flambeau bench app.ts --help`"),
+    });
   });
 
   it("checks the input before anything starts", async () => {

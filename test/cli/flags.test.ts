@@ -3,13 +3,14 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { fieldsOf } from "../../src/cli/fields.ts";
 import { flagsHelp, peekFlag, readFlags } from "../../src/cli/flags.ts";
-import { RESERVED_FLAGS } from "../../src/cli/own-flags.ts";
+import { reservedFlags } from "../../src/cli/own-flags.ts";
 import { sampleInput } from "../../src/cli/sample-input.ts";
 
 const set = (schema: z.ZodType) => ({
-  command: "flambeau run app.ts",
+  command: "run" as const,
+  usage: "flambeau run app.ts",
   heading: "Fields:",
-  fields: fieldsOf(schema, RESERVED_FLAGS),
+  fields: fieldsOf(schema, reservedFlags("run")),
 });
 const read = (schema: z.ZodType, ...argv: string[]) => readFlags(argv, set(schema)).values;
 

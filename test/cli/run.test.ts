@@ -51,7 +51,15 @@ async function command(
     cwd,
     stdin: Readable.from([more.stdin ?? ""]),
   };
-  const request = { app, description: describeApp(app), file: join(cwd, "app.ts"), spec: "app.ts", argv, own: {} };
+  const request = {
+    app,
+    description: describeApp(app),
+    file: join(cwd, "app.ts"),
+    spec: "app.ts",
+    argv,
+    own: {},
+    command: "run" as const,
+  };
   const failure = await run(request, parts, { signal: more.signal ?? new AbortController().signal }).then(
     () => null,
     (thrown: unknown) => thrown,
