@@ -40,6 +40,8 @@ class Trial:
     call_s: float
     clock: Clock
     left_s: Callable[[], float]
+    # Of its own time, what a layer must save to be worth another kernel.
+    min_saving: float = 0.0
 
 
 class Applied(Protocol):

@@ -21,6 +21,7 @@ from .cuda.copies import CopiedConv
 from .cuda.eight_bit import Float8ByRow, Float8Whole, Int8ByRow
 from .cuda.graphs import CudaGraphs
 from .cuda.twin import Sixteen, sixteen_bits_of
+from .leaf.choosing import choose
 from .leaf.int8 import pairs_saturate
 from .leaf.int8_plan import Int8Layers
 from .leaf.kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
@@ -67,7 +68,8 @@ class LayerKernels:
 
     def apply_(self, layers: Layers, device: torch.device, trial: Trial) -> Applied:
         make = self._maker(layers, trial.left_s())
-        return self.applied(layers, {layer: make(kernel, layer) for layer, kernel in self._chosen(layers, device)})
+        kernels = {layer: make(kernel, layer) for layer, kernel in self._chosen(layers, device)}
+        return self.applied(layers, choose(layers, kernels, trial) if device.type == "cpu" else kernels)
 
     def recall(self, layers: Layers, device: torch.device, kept: Kept) -> Applied:
         paths, named = kept.choices.get("layers"), dict(layers.named())

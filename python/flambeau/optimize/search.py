@@ -192,6 +192,7 @@ class Search:
             allowed=allowed,
             call_s=self._call_s,
             clock=bench.clocks.work,
+            min_saving=1 - 1 / bench.limits.min_gain if bench.limits.min_gain else -math.inf,
             left_s=lambda: self._left_s() - needed_s,
         )
 

@@ -128,12 +128,6 @@ class Int8Kernel(WeightKernel):
         self.shape: tuple[int, ...] = ()
         self._group = group or Group()
 
-    def prepare_(self, shape: Sequence[int]) -> None:
-        """Quantizes the weight now instead of at the first call; `shape` is that of an input."""
-        weight = self.layer._parameters["weight"]
-        if self._stamp is None or not self._stamp.holds(weight):
-            self._prepare(weight, shape)
-
     def _pack(self, weight: Tensor, shape: Sequence[int]) -> Packed:
         self.shape = tuple(shape)
         codes, scales_O = quantize_weight(weight, pairs_saturate())

@@ -6,8 +6,6 @@ choice is a knapsack: the squared error is the weight, the time saved the value.
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,7 +19,7 @@ from ..limits import Quality
 from ..memory import memory_refusal
 from .int8 import Group, Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
 from .layers import Layers
-from .profiling import Probe, Reading
+from .profiling import Int8Probe, gaining
 
 _KINDS: Final[Mapping[type[nn.Module], type[Int8Kernel]]] = {nn.Linear: Int8Linear, nn.Conv2d: Int8Conv}
 # A layer must save so much of its own time: quantizing and the call's overhead are all that a small one has.
@@ -120,7 +118,7 @@ class _Choosing:
         self._alone: dict[nn.Module, float] = {}
         group = Group()
         self._probes = {
-            layer: Probe(layer, kernel(layer, group=group), trial.clock)
+            layer: Int8Probe(layer, kernel(layer, group=group), trial.clock)
             for kind, kernel in _KINDS.items()
             for layer in layers.free(kind, device)
         }
@@ -171,20 +169,9 @@ class _Choosing:
         raise ValueError(f"relative error {found.relative_error:.2g} with {len(chosen)} layers, allowed {allowed:.2g}")
 
     def _shares(self) -> list[Share]:
-        """Layers that gain. Those alike in shape share the median of their times, as a single reading may be disturbed."""
-        alike: dict[object, list[Reading]] = defaultdict(list)
-        for layer, probe in self._probes.items():
-            if probe.why is None and probe.shape:
-                alike[_signature(layer, probe)].append(probe.reading)
-        shares = []
-        for layer, probe in self._probes.items():
-            readings = alike.get(_signature(layer, probe), []) if probe.why is None else []
-            if readings:
-                own_s = statistics.median(reading.own_s for reading in readings)
-                saved_s = statistics.median(reading.saved_s for reading in readings)
-                if saved_s > _MIN_SAVING * own_s:
-                    shares.append(Share(layer, probe.reading.error**2, saved_s))
-        return shares
+        """Layers that gain."""
+        found = gaining(self._probes.values(), _MIN_SAVING)
+        return [Share(layer, reading.error**2, reading.saved_s) for layer, reading in found.items()]
 
     def _scaled(self, shares: Sequence[Share], chosen: Collection[nn.Module], measured: float) -> list[Share]:
         """Harms such that those of the chosen sum to what was measured of them together; those measured alone stay."""
@@ -216,11 +203,6 @@ class _Choosing:
         known = set(chosen)
         for layer, probe in self._probes.items():
             self._layers.set_kernel_(layer, probe.kernel if layer in known else None)
-
-
-def _signature(layer: nn.Module, probe: Probe) -> object:
-    extra = (layer.stride, layer.padding, layer.dilation) if isinstance(layer, nn.Conv2d) else ()
-    return type(layer), tuple(layer._parameters["weight"].shape), extra, probe.shape  # type: ignore[union-attr]
 
 
 def _numel(layer: nn.Module) -> int:

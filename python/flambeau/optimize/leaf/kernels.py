@@ -34,6 +34,9 @@ class Kernel(ABC):
         """Memory that it holds beside the layer's own."""
         return 0
 
+    def prepare_(self, shape: Sequence[int]) -> None:
+        """Prepares the layer's weight now instead of at the first call; `shape` is that of an input."""
+
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor | None:
         """The layer's output, or None if this input or the layer's present weight is not for this kernel."""
@@ -76,6 +79,12 @@ class WeightKernel(Kernel):
         if not self._is_cast:
             return self._compute(x, bias)
         return self._compute(x.to(self.compute_dtype), None if bias is None else bias.to(self.compute_dtype)).to(self.dtype)
+
+    def prepare_(self, shape: Sequence[int]) -> None:
+        """See Kernel."""
+        weight = self.layer._parameters["weight"]
+        if self._stamp is None or not self._stamp.holds(weight):
+            self._prepare(weight, shape)
 
     def _prepare(self, weight: Tensor, shape: Sequence[int]) -> None:
         stamp = WeightStamp(weight)

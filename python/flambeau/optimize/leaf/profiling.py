@@ -7,8 +7,11 @@ layer alone, and the times are those of weights that come from memory, as they d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +30,8 @@ _FEWEST_FOR_MEAN = 256
 # one picture's range clips another's, and a dark background comes out grey.
 _STEADY = 1.5
 _FEWEST_FOR_RANGE = 2
+
+K = TypeVar("K", bound=Kernel)
 
 
 @dataclass
@@ -49,17 +54,16 @@ class Reading:
         return (self.error_energy / self.energy) ** 0.5 if self.energy else 0.0
 
 
-class Probe(Kernel):
+class Probe(Kernel, Generic[K]):
     """Stands in a layer while it is read; what it computes is what the layer computes."""
 
-    def __init__(self, layer: nn.Module, kernel: Int8Kernel, clock: Clock) -> None:
+    def __init__(self, layer: nn.Module, kernel: K, clock: Clock) -> None:
         super().__init__(layer)
         self.kernel = kernel
         self.reading = Reading()
         # The shape of the last input; layers of one class, weight and input are alike in time.
         self.shape: tuple[int, ...] = ()
         self.why: str | None = None
-        self._seen = Seen()
         self._clock = clock
 
     @property
@@ -88,27 +92,23 @@ class Probe(Kernel):
         return output
 
     def _read(self, x: Tensor, output: Tensor, own_s: float) -> None:
-        kernel, reading = self.kernel, self.reading
-        self._seen.note_(x)
-        is_steady = self._seen.num_seen >= _FEWEST_FOR_RANGE and self._seen.spread <= _STEADY
-        kernel.steps = self._seen.steps() if is_steady else None
-        kernel.correction_O = None
-        kernel.prepare_(x.shape)
+        reading = self.reading
+        self._look_at(x)
+        self.kernel.prepare_(x.shape)
         self.shape = tuple(x.shape)
         got, kernel_s = self._fastest(lambda: self._run_kernel(x))
-        wrong = output.float() - got.float()
-        channels = 1 if wrong.dim() == 4 else wrong.dim() - 1
-        count = wrong.numel() // wrong.shape[channels]
-        energy = float(wrong.square().sum())
-        # What one call's error means on average says nothing of another's.
-        if is_steady and count >= _FEWEST_FOR_MEAN:
-            kernel.correction_O = wrong.mean([dim for dim in range(wrong.dim()) if dim != channels])
-            energy -= float(kernel.correction_O.square().sum()) * count
-        reading.error_energy += max(0.0, energy)
+        reading.error_energy += max(0.0, self._energy(output.float() - got.float()))
         reading.energy += float(output.float().square().sum())
         reading.own_s += own_s
         reading.kernel_s += kernel_s
-        kernel.error = reading.error
+        self.kernel.error = reading.error
+
+    def _look_at(self, x: Tensor) -> None:
+        """Before the kernel sees this input."""
+
+    def _energy(self, wrong: Tensor) -> float:
+        """Of an error."""
+        return float(wrong.square().sum())
 
     def _run_kernel(self, x: Tensor) -> Tensor:
         output = self.kernel(x)
@@ -127,3 +127,52 @@ class Probe(Kernel):
                 break
         assert output is not None
         return output, best_s
+
+
+class Int8Probe(Probe[Int8Kernel]):
+    """Finds, besides, the range of the layer's inputs and its mean error."""
+
+    def __init__(self, layer: nn.Module, kernel: Int8Kernel, clock: Clock) -> None:
+        super().__init__(layer, kernel, clock)
+        self._seen = Seen()
+
+    @property
+    def _is_steady(self) -> bool:
+        return self._seen.num_seen >= _FEWEST_FOR_RANGE and self._seen.spread <= _STEADY
+
+    def _look_at(self, x: Tensor) -> None:
+        self._seen.note_(x)
+        self.kernel.steps = self._seen.steps() if self._is_steady else None
+        self.kernel.correction_O = None
+
+    def _energy(self, wrong: Tensor) -> float:
+        energy = super()._energy(wrong)
+        channels = 1 if wrong.dim() == 4 else wrong.dim() - 1
+        count = wrong.numel() // wrong.shape[channels]
+        # What one call's error means on average says nothing of another's.
+        if self._is_steady and count >= _FEWEST_FOR_MEAN:
+            self.kernel.correction_O = wrong.mean([dim for dim in range(wrong.dim()) if dim != channels])
+            energy -= float(self.kernel.correction_O.square().sum()) * count
+        return energy
+
+
+def gaining(probes: Iterable[Probe[K]], least: float) -> Mapping[nn.Module, Reading]:
+    """Layers that save more than this share of their own time. Those alike in shape share the median of their times, as a single
+    reading may be disturbed."""
+    alike: dict[object, list[Probe[K]]] = defaultdict(list)
+    for probe in probes:
+        if probe.why is None and probe.shape:
+            alike[_signature(probe)].append(probe)
+    found: dict[nn.Module, Reading] = {}
+    for group in alike.values():
+        own_s = statistics.median(probe.reading.own_s for probe in group)
+        saved_s = statistics.median(probe.reading.saved_s for probe in group)
+        if saved_s >= least * own_s:
+            found |= {probe.layer: replace(probe.reading, own_s=own_s, kernel_s=own_s - saved_s) for probe in group}
+    return found
+
+
+def _signature(probe: Probe[K]) -> object:
+    layer, weight = probe.layer, probe.layer._parameters.get("weight")
+    extra = (layer.stride, layer.padding, layer.dilation) if isinstance(layer, nn.Conv2d) else ()
+    return type(layer), None if weight is None else tuple(weight.shape), extra, probe.shape
