@@ -107,7 +107,7 @@ def test_the_unet_is_found_at_its_root_and_the_vae_at_its_decoder(fast):
     pipeline, made = fast
     unet, vae = made.report(pipeline.unet), made.report(pipeline.vae)
     # Of the rows for one kind of layer, each takes all that it can of what is left.
-    built = ("tiled_convs", "packed_convs", "panel_linears")
+    built = ("tiled_convs", "packed_convs", "image_norms", "panel_linears")
     expected = built if library.refusal() is None else ("packed_convs", "packed_linears")
     assert unet.applied == expected
     assert vae.applied == tuple(f"decoder: {name}" for name in expected)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from flambeau.optimize.kept.store import Store
 from flambeau.optimize.leaf.native import library
-from flambeau.optimize.leaf.native.layers import PanelLinear, Room, TiledConv, best_tile
+from flambeau.optimize.leaf.native.layers import FastSilu, ImageNorm, PanelLinear, Room, TiledConv, best_tile
 from flambeau.optimize.leaf.native.library import NativeError
 from flambeau.optimize.limits import LIMITS
 from hypothesis import given, settings
@@ -48,9 +48,12 @@ def afresh(monkeypatch):
 
 
 def error(got: torch.Tensor, layer: nn.Module, x: torch.Tensor) -> float:
-    exact = copy.deepcopy(layer).double()(x.double())
-    assert got.shape == exact.shape
-    return float((got.double() - exact).norm() / exact.norm())
+    """Relative to what the sums consist of: a sum near zero has lost its digits in any order."""
+    exact, parts = copy.deepcopy(layer).double(), copy.deepcopy(layer).double()
+    for parameter in parts.parameters():
+        parameter.square_()
+    assert got.shape == exact(x.double()).shape
+    return float((got.double() - exact(x.double())).norm() / parts(x.double().square()).sum().sqrt())
 
 
 def conv(channels: int = 16, out_channels: int = 32, **how: Any) -> nn.Conv2d:
@@ -59,16 +62,18 @@ def conv(channels: int = 16, out_channels: int = 32, **how: Any) -> nn.Conv2d:
 
 
 class Blocks(nn.Module):
-    """A plain convolution, one that can be in tiles, and a linear layer."""
+    """Convolutions that can be in tiles around a norm and SiLU, and a linear layer."""
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Conv2d(3, 16, 3, padding=1)
+        self.first = nn.Conv2d(16, 16, 3, padding=1)
+        self.norm = nn.GroupNorm(4, 16)
+        self.act = nn.SiLU()
         self.second = nn.Conv2d(16, 32, 3, padding=1)
         self.head = nn.Linear(32, 5)
 
     def forward(self, x):
-        return self.head(self.second(torch.relu(self.first(x))).permute(0, 2, 3, 1))
+        return self.head(self.second(self.act(self.norm(self.first(x)))).permute(0, 2, 3, 1))
 
 
 @given(
@@ -130,6 +135,58 @@ def test_a_linear_layer_in_panels_is_as_near_as_float32_is(built, rows, weight, 
 def test_more_rows_than_fit_the_cache_are_as_near(built):
     layer, x = nn.Linear(24, 40), torch.randn(1000, 48)[:, ::2]
     assert error(PanelLinear(layer, torch.float32, built, Room())(x), layer, x) < 3e-6
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 9, 7), (1, 96, 1, 1), (3, 48, 20, 33)])
+@pytest.mark.parametrize("is_affine", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_group_norm_is_nearer_than_eager_where_numbers_lie_far_from_zero(built, shape, is_affine, threads):
+    layer = nn.GroupNorm(8, shape[1], eps=1e-3, affine=is_affine)
+    if is_affine:
+        layer.weight.normal_()
+        layer.bias.normal_()
+    x = (torch.randn(shape) + 1000).contiguous(memory_format=torch.channels_last)
+    exact = nn.functional.group_norm(x.double(), 8, *(None if w is None else w.double() for w in (layer.weight, layer.bias)), layer.eps)
+    torch.set_num_threads(threads)
+    try:
+        got = ImageNorm(layer, torch.float32, built, Room())(x)
+    finally:
+        torch.set_num_threads(1)
+    assert got.stride() == x.stride()
+    assert float((got - exact).norm()) <= max(1.1 * float((layer(x) - exact).norm()), 1e-4 * float(exact.norm()))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 1003])
+def test_silu_is_exact_but_for_the_last_digits(built, size):
+    kernel = FastSilu(nn.SiLU(), torch.float32, built, Room())
+    x = torch.cat([torch.linspace(-80, 100, size), torch.tensor([0.0, 1e30, float("inf"), float("nan")])])
+    exact = nn.functional.silu(x.double())
+    got = kernel(x)
+    assert torch.isnan(got[-1])
+    assert torch.allclose(got[:-1].double(), exact[:-1], rtol=3e-7, atol=0)
+    assert torch.equal(kernel(torch.tensor([-1e4, -100.0])).abs() < 1e-30, torch.tensor([True, True]))
+
+
+def test_norms_decline_what_does_not_lie_as_they_read_it(built):
+    norm, silu = ImageNorm(nn.GroupNorm(8, 16), torch.float32, built, Room()), FastSilu(nn.SiLU(), torch.float32, built, Room())
+    for x in (
+        torch.randn(2, 16, 4, 4),
+        torch.randn(2, 16, 9),
+        torch.randn(2, 24, 4, 4),
+        torch.randn(2, 16, 4, 4).double(),
+        torch.empty(0, 16, 2, 2),
+    ):
+        assert norm(x) is None
+    for x in (
+        torch.randn(4, 8)[:, ::2],
+        torch.randn(4).double(),
+        torch.empty(0),
+        torch._neg_view(torch.randn(4)),
+        torch.randn(4, device="meta"),
+    ):
+        assert silu(x) is None
+    assert not FastSilu.suits(nn.SiLU(inplace=True))
+    assert not ImageNorm.suits(nn.GroupNorm(4, 24))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -212,12 +269,12 @@ def test_threads_at_once_compute_each_their_own(built):
 
 
 def test_a_module_on_these_kernels_is_near_copies_plainly_and_is_restored_bit_for_bit():
-    module, x = Blocks().eval(), torch.randn(1, 3, 16, 16)
+    module, x = Blocks().eval(), torch.randn(1, 16, 16, 16)
     eager = module(x)
-    made = registry(kernels("tiled_convs"), kernels("panel_linears"), **GENEROUS)
+    made = registry(kernels("tiled_convs"), kernels("image_norms"), kernels("panel_linears"), **GENEROUS)
     made.optimize(module)
     module(x)
-    assert made.report(module).applied == ("tiled_convs", "panel_linears"), made.report(module)
+    assert made.report(module).applied == ("tiled_convs", "image_norms", "panel_linears"), made.report(module)
     assert float((module(x) - eager).norm() / eager.norm()) < 3e-6
     assert not torch.equal(module(x), eager)
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
@@ -256,7 +313,7 @@ def test_without_a_working_compiler_the_reason_is_said_and_the_module_stays(comp
     module = Blocks().eval()
     made = registry(kernels("tiled_convs"), **GENEROUS)
     made.optimize(module)
-    module(torch.randn(1, 3, 16, 16))
+    module(torch.randn(1, 16, 16, 16))
     [skip] = made.report(module).skipped
     assert said in skip.why
     assert library.refusal() is not None

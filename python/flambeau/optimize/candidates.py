@@ -27,7 +27,7 @@ from .leaf.int8_plan import Int8Layers
 from .leaf.kernels import ChannelsLastConv, Kernel, PackedConv, PackedLinear, WeightKernel
 from .leaf.layers import Layers
 from .leaf.native import library
-from .leaf.native.layers import PanelLinear, Room, TiledConv
+from .leaf.native.layers import FastSilu, ImageNorm, PanelLinear, Room, TiledConv
 from .limits import Quality
 from .memory import memory_refusal
 
@@ -50,7 +50,7 @@ class LayerKernels:
 
     name: str
     quality: Quality
-    kernels: Mapping[type[nn.Module], type[WeightKernel]]
+    kernels: Mapping[type[nn.Module], type[Kernel]]
     # None: the layer's own. Layers whose dtype differs have their inputs and outputs cast.
     compute_dtype: torch.dtype | None = None
     needs: Callable[[], str | None] = _nothing_needed
@@ -85,16 +85,16 @@ class LayerKernels:
             raise ValueError(f"{self.name}: {len(paths) - len(kernels)} of {len(paths)} layers are not as they were; measure again")
         return self.applied(layers, kernels)
 
-    def _chosen(self, layers: Layers, device: torch.device) -> list[tuple[nn.Module, type[WeightKernel]]]:
+    def _chosen(self, layers: Layers, device: torch.device) -> list[tuple[nn.Module, type[Kernel]]]:
         """The layers that are left for it."""
         return [(layer, kernel) for kind, kernel in self.kernels.items() for layer in layers.free(kind, device) if kernel.suits(layer)]
 
-    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[WeightKernel], nn.Module], Kernel]:
+    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[Kernel], nn.Module], Kernel]:
         """What makes a layer's kernel. Raises ValueError if it cannot, or not in the time that is left."""
-        return lambda kernel, layer: kernel(layer, self.compute_dtype)
+        return lambda kernel, layer: kernel(layer, self.compute_dtype) if issubclass(kernel, WeightKernel) else kernel(layer)
 
-    def _bytes(self, layer: nn.Module, kernel: type[WeightKernel]) -> int:
-        weight = layer._parameters["weight"]
+    def _bytes(self, layer: nn.Module, kernel: type[Kernel]) -> int:
+        weight = layer._parameters.get("weight")
         return 0 if weight is None else weight.numel() * (self.compute_dtype or weight.dtype).itemsize * kernel.growth
 
 
@@ -105,12 +105,12 @@ class BuiltKernels(LayerKernels):
     needs: Callable[[], str | None] = library.refusal
     compute_dtype: torch.dtype | None = torch.float32
 
-    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[WeightKernel], nn.Module], Kernel]:
+    def _maker(self, layers: Layers, left_s: float) -> Callable[[type[Kernel], nn.Module], Kernel]:
         loaded = library.load(layers.store, left_s)
         room = Room()
 
-        def make(kernel: type[WeightKernel], layer: nn.Module) -> Kernel:
-            if not issubclass(kernel, (TiledConv, PanelLinear)):
+        def make(kernel: type[Kernel], layer: nn.Module) -> Kernel:
+            if not issubclass(kernel, (TiledConv, PanelLinear, ImageNorm, FastSilu)):
                 raise TypeError(f"{kernel.__name__} is not in C++")
             return kernel(layer, self.compute_dtype, loaded, room)
 
@@ -139,6 +139,7 @@ TABLE: Final[Mapping[str, tuple[Candidate, ...]]] = MappingProxyType(
                 needs=processor.onednn_refusal,
             ),
             LayerKernels(name="channels_last", quality="lossless", kernels={nn.Conv2d: ChannelsLastConv}),
+            BuiltKernels(name="image_norms", quality="lossless", kernels={nn.GroupNorm: ImageNorm, nn.SiLU: FastSilu}),
             BuiltKernels(name="panel_linears", quality="lossless", kernels={nn.Linear: PanelLinear}),
             LayerKernels(
                 name="packed_linears",

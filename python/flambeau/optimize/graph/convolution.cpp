@@ -39,7 +39,7 @@ extern "C" AOTITorchError aoti_torch_cpu_convolve(AtenTensorHandle x_BHWC, AtenT
   const int64_t sizes[] = {batch, out_height, out_width, out_channels};
   const int64_t strides[] = {out_height * out_width * out_channels, out_width * out_channels, out_channels, 1};
   TRY(aoti_torch_empty_strided(4, sizes, strides, aoti_torch_dtype_float32(), aoti_torch_device_type_cpu(), 0, made));
-  const size_t needed = (tile + 2) * (tile + 2) * tiles * (channels + out_channels);
+  const size_t needed = room_for(tile, tiles, channels, out_channels);
   if (room.size() < needed) room.resize(needed);
   float *in = nullptr, *packed = nullptr, *added = nullptr, *out = nullptr;
   TRY(address(x_BHWC, &in));

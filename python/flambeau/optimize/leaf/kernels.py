@@ -25,9 +25,16 @@ class Kernel(ABC):
     num_prepared = 0
     # Relative L2 error of the layer's output where the kernel was accepted; None if it was not looked at alone.
     error: float | None = None
+    # What it holds beside the layer's own has at most so many times the numbers of its weight.
+    growth: ClassVar[int] = 0
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer: Any = layer
+
+    @staticmethod
+    def suits(layer: nn.Module) -> bool:
+        """Whether this kernel is for that layer, whatever its inputs."""
+        return True
 
     @property
     def bytes(self) -> int:
@@ -45,8 +52,7 @@ class Kernel(ABC):
 class WeightKernel(Kernel):
     """One layer's computation on a prepared copy of its weight. The bias is the layer's own, read at every call."""
 
-    # A prepared weight has at most so many times the layer's numbers.
-    growth: ClassVar[int] = 1
+    growth = 1
 
     def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None = None) -> None:
         super().__init__(layer)
@@ -55,11 +61,6 @@ class WeightKernel(Kernel):
         self._is_cast = self.compute_dtype != self.dtype
         self._stamp: WeightStamp | None = None
         self._prepared: Any = None
-
-    @staticmethod
-    def suits(layer: nn.Module) -> bool:
-        """Whether this kernel is for that layer, whatever its inputs."""
-        return True
 
     @property
     def bytes(self) -> int:

@@ -14,6 +14,7 @@ from ..switch import Switch
 from .kernels import Kernel, LayerPatch
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_WEIGHTLESS = (nn.SiLU,)
 
 # Computes a whole call of the target, or returns DECLINED: the layers then do it.
 Whole = Callable[[Sequence[Any], Mapping[str, Any]], Any]
@@ -35,8 +36,8 @@ class Layers:
         self._dropped_repacked = 0
 
     def eligible(self, kind: type[nn.Module], device: torch.device) -> list[nn.Module]:
-        """Layers of this kind that compute as their class does, on plain floating point weights of this device."""
-        return [layer for layer in self.owner.modules() if self._is_plain(layer, kind) and _has_plain_weight(layer, device)]
+        """Layers of this kind that compute as their class does, on plain floating point weights of this device if they have any."""
+        return [layer for layer in self.owner.modules() if self._is_plain(layer, kind) and _is_ready(layer, device)]
 
     def free(self, kind: type[nn.Module], device: torch.device) -> list[nn.Module]:
         """Those of them that have no kernel yet."""
@@ -93,6 +94,10 @@ class Layers:
 
     def _note_failure(self, layer: nn.Module, error: Exception) -> None:
         self.failures.append(f"{type(layer).__name__}: {type(error).__name__}: {error}")
+
+
+def _is_ready(layer: nn.Module, device: torch.device) -> bool:
+    return isinstance(layer, _WEIGHTLESS) or _has_plain_weight(layer, device)
 
 
 def _has_plain_weight(layer: nn.Module, device: torch.device) -> bool:

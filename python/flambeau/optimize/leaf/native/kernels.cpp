@@ -1,6 +1,7 @@
 // Layers in float32 on weights that were packed once. Plain memory in and out, no torch; images lie in NHWC.
 // `threads` above 1 needs a build with OpenMP.
 
+#include "norms.h"
 #include "product.h"
 #include "tiles.h"
 
@@ -13,7 +14,7 @@ struct Convolution {
   const float* weight;
   const float* bias;
   float* out;
-  // For `tiles` tiles at a time: SIDE * SIDE * tiles * (channels + out_channels).
+  // `room_for` floats, for `tiles` tiles at a time.
   float* room;
   int64_t tiles, batch, height, width, channels, out_height, out_width, out_channels, pad_top, pad_left;
 };
@@ -32,79 +33,117 @@ Place place(const Convolution& c, int64_t tile) {
   return {tile / (across * down), rest / across * N, rest % across * N};
 }
 
-// Tile `tile` at all points, into row `slot` of their left sides [tiles, channels].
+// Where the values of tiles lie at all points: [SIDE * SIDE, tiles, channels]. Rows begin a line further than they must, and points an
+// odd number of lines apart: else those of many channel counts would all want the same few places in the caches.
+struct Rows {
+  int64_t row, point;
+};
+
+Rows rows_of(int64_t tiles, int64_t channels) {
+  const int64_t row = channels + LINE;
+  return {row, (tiles * row / LINE | 1) * LINE};
+}
+
 template <int N>
-void transform_in(const Convolution& c, int64_t tile, int64_t slot) {
-  constexpr int SIDE = Tile<N>::SIDE;
-  static const float nothing[WIDTH] = {};
-  const Place p = place<N>(c, tile);
-  const float* pixels[SIDE * SIDE];
-  int64_t step[SIDE * SIDE];
-  for (int i = 0; i < SIDE * SIDE; i++) {
-    const int64_t y = p.top - c.pad_top + i / SIDE, x = p.left - c.pad_left + i % SIDE;
-    const bool is_inside = y >= 0 && y < c.height && x >= 0 && x < c.width;
-    pixels[i] = is_inside ? c.in + ((p.image * c.height + y) * c.width + x) * c.channels : nothing;
-    step[i] = is_inside;
+struct Work {
+  static constexpr int POINTS = Tile<N>::SIDE * Tile<N>::SIDE;
+  Rows in, out;
+  float *lefts, *sums;
+  // What lies around the image: as many zeros as there are channels.
+  float* nothing;
+  explicit Work(const Convolution& c)
+      : in(rows_of(c.tiles, c.channels)),
+        out(rows_of(c.tiles, c.out_channels)),
+        lefts(c.room),
+        sums(lefts + POINTS * in.point),
+        nothing(sums + POINTS * out.point) {
+    std::memset(nothing, 0, c.channels * sizeof(float));
   }
+};
+
+// Tile `tile` at all points, into row `slot`.
+template <int N>
+void transform_in(const Convolution& c, const Work<N>& work, int64_t tile, int64_t slot) {
+  constexpr int SIDE = Tile<N>::SIDE;
+  const Place p = place<N>(c, tile);
+  const float* pixels[SIDE][SIDE];
+  for (int i = 0; i < SIDE; i++)
+    for (int j = 0; j < SIDE; j++) {
+      const int64_t y = p.top - c.pad_top + i, x = p.left - c.pad_left + j;
+      const bool is_inside = y >= 0 && y < c.height && x >= 0 && x < c.width;
+      pixels[i][j] = is_inside ? c.in + ((p.image * c.height + y) * c.width + x) * c.channels : work.nothing;
+    }
   for (int64_t channel = 0; channel < c.channels; channel += WIDTH) {
-    Vector d[SIDE * SIDE];
-    for (int i = 0; i < SIDE * SIDE; i++) d[i] = at(pixels[i] + channel * step[i]);
+    Vector d[SIDE], t[SIDE], halves[SIDE][SIDE];
 #pragma GCC unroll 6
-    for (int x = 0; x < SIDE; x++) Tile<N>::into(d + x, SIDE);
+    for (int x = 0; x < SIDE; x++) {
+      for (int y = 0; y < SIDE; y++) d[y] = at(pixels[y][x] + channel);
+      Tile<N>::into(d, t);
+      for (int y = 0; y < SIDE; y++) halves[y][x] = t[y];
+    }
+    float* to = work.lefts + slot * work.in.row + channel;
 #pragma GCC unroll 6
-    for (int y = 0; y < SIDE; y++) Tile<N>::into(d + y * SIDE, 1);
-    float* to = c.room + slot * c.channels + channel;
-    for (int i = 0; i < SIDE * SIDE; i++) at(to + i * c.tiles * c.channels) = d[i];
+    for (int y = 0; y < SIDE; y++) {
+      Tile<N>::into(halves[y], t);
+      for (int x = 0; x < SIDE; x++) at(to + (y * SIDE + x) * work.in.point) = t[x];
+    }
   }
 }
 
-// Row `slot` of the sums [tiles, out_channels] at all points, into its place in the image.
+// Row `slot` of the sums at all points, into its place in the image.
 template <int N>
-void transform_out(const Convolution& c, int64_t tile, int64_t slot) {
+void transform_out(const Convolution& c, const Work<N>& work, int64_t tile, int64_t slot) {
   constexpr int SIDE = Tile<N>::SIDE;
   const Place p = place<N>(c, tile);
-  const float* from = c.room + SIDE * SIDE * c.tiles * c.channels + slot * c.out_channels;
+  const float* from = work.sums + slot * work.out.row;
   float* to = c.out + ((p.image * c.out_height + p.top) * c.out_width + p.left) * c.out_channels;
   const int64_t rows = least(N, c.out_height - p.top), columns = least(N, c.out_width - p.left);
   for (int64_t channel = 0; channel < c.out_channels; channel += WIDTH) {
-    Vector m[SIDE * SIDE];
-    for (int i = 0; i < SIDE * SIDE; i++) m[i] = at(from + i * c.tiles * c.out_channels + channel);
+    Vector m[SIDE], y[N], halves[N][SIDE];
 #pragma GCC unroll 6
-    for (int x = 0; x < SIDE; x++) Tile<N>::out(m + x, SIDE);
-#pragma GCC unroll 4
-    for (int y = 0; y < N; y++) Tile<N>::out(m + y * SIDE, 1);
+    for (int x = 0; x < SIDE; x++) {
+      for (int i = 0; i < SIDE; i++) m[i] = at(from + (i * SIDE + x) * work.out.point + channel);
+      Tile<N>::out(m, y);
+      for (int i = 0; i < N; i++) halves[i][x] = y[i];
+    }
     const Vector bias = c.bias ? at(c.bias + channel) : Vector{};
-    for (int64_t y = 0; y < rows; y++)
-      for (int64_t x = 0; x < columns; x++) at(to + (y * c.out_width + x) * c.out_channels + channel) = m[y * SIDE + x] + bias;
+#pragma GCC unroll 4
+    for (int row = 0; row < N; row++) {
+      if (row == rows) break;
+      Tile<N>::out(halves[row], y);
+      float* pixel = to + row * c.out_width * c.out_channels + channel;
+      for (int64_t column = 0; column < columns; column++) at(pixel + column * c.out_channels) = y[column] + bias;
+    }
   }
 }
 
 template <int N>
 void convolve(const Convolution& c, int threads) {
-  constexpr int POINTS = Tile<N>::SIDE * Tile<N>::SIDE;
+  constexpr int POINTS = Work<N>::POINTS;
+  const Work<N> work(c);
   const int64_t total = c.batch * parts(c.out_height, N) * parts(c.out_width, N), panels = parts(c.out_channels, PANEL);
   const int64_t across = threads > 1 ? least(panels, parts(4 * threads, POINTS)) : 1;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t first = 0; first < total; first += c.tiles) {
     const int64_t count = least(c.tiles, total - first);
 #pragma omp for schedule(dynamic)
-    for (int64_t slot = 0; slot < count; slot++) transform_in<N>(c, first + slot, slot);
+    for (int64_t slot = 0; slot < count; slot++) transform_in<N>(c, work, first + slot, slot);
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < POINTS * across; task++) {
       const int64_t point = task / across, part = task % across;
-      const Matrices m{c.room + point * c.tiles * c.channels,
+      const Matrices m{work.lefts + point * work.in.point,
                        c.weight + point * panels * PANEL * c.channels,
                        nullptr,
-                       c.room + c.tiles * (POINTS * c.channels + point * c.out_channels),
+                       work.sums + point * work.out.point,
                        count,
                        c.out_channels,
                        c.channels,
-                       c.channels,
-                       c.out_channels};
+                       work.in.row,
+                       work.out.row};
       multiply_panels(m, cut(panels, across, part), cut(panels, across, part + 1));
     }
 #pragma omp for schedule(dynamic)
-    for (int64_t slot = 0; slot < count; slot++) transform_out<N>(c, first + slot, slot);
+    for (int64_t slot = 0; slot < count; slot++) transform_out<N>(c, work, first + slot, slot);
   }
 }
 
@@ -158,8 +197,43 @@ void linear(const float* left, const float* right, const float* bias, float* out
   for (int64_t part = 0; part < across; part++) multiply_panels(m, cut(panels, across, part), cut(panels, across, part + 1));
 }
 
+// Floats that a convolution works in, in tiles of `tile` squared outputs.
+int64_t room_for(int tile, int64_t tiles, int64_t channels, int64_t out_channels) {
+  return (tile + 2) * (tile + 2) * (rows_of(tiles, channels).point + rows_of(tiles, out_channels).point) + channels;
+}
+
 // A 3x3 convolution of stride 1 in tiles of 2x2 or 4x4 outputs.
 void convolve2(const Convolution* c, int threads) { convolve<2>(*c, threads); }
 void convolve4(const Convolution* c, int threads) { convolve<4>(*c, threads); }
+
+// See Norm.
+void group_norm(const Norm* norm, int threads) {
+  const Norm& n = *norm;
+  const int64_t vectors = n.channels / WIDTH, runs = parts(n.pixels, RUN);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < n.batch * vectors; task++) moments(n, task / vectors, task % vectors * WIDTH);
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < n.batch * n.groups; task++) factors(n, task / n.groups, task % n.groups);
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < n.batch * runs; task++) {
+      const int64_t image = task / runs, from = task % runs * RUN, until = least(from + RUN, n.pixels);
+      for (int64_t vector = 0; vector < vectors; vector++) normalize(n, image, from, until, vector * WIDTH);
+    }
+  }
+}
+
+// out[count] = in / (1 + exp(-in)); both may be the same.
+void silu(const float* in, float* out, int64_t count, int threads) {
+  const int64_t vectors = count / WIDTH;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < vectors; i++) at(out + i * WIDTH) = silu_of(at(in + i * WIDTH));
+  float rest[WIDTH] = {};
+  const int64_t left = count - vectors * WIDTH;
+  std::memcpy(rest, in + vectors * WIDTH, left * sizeof(float));
+  at(rest) = silu_of(at(rest));
+  std::memcpy(out + vectors * WIDTH, rest, left * sizeof(float));
+}
 
 }  // extern "C"

@@ -1,4 +1,4 @@
-"""Layers on the C++ kernels: 3x3 convolutions in Winograd's tiles, linear layers. Knows one layer at a time."""
+"""Layers on the C++ kernels: 3x3 convolutions in Winograd's tiles, linear layers, group norms, SiLU. Knows one layer at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from ..kernels import PackedConv, WeightKernel
-from .library import Convolution, Library
+from ..kernels import Kernel, PackedConv, WeightKernel
+from .library import Convolution, Library, Norm
 
 # Reading a weight once takes as long as multiplying it with so many rows (of an image's tiles).
 _ROWS_OF_READING: Final = 16
@@ -123,7 +123,7 @@ class TiledConv(PackedConv):
         out = torch.empty((batch, w.columns, *out_size), memory_format=torch.channels_last)
         total = batch * math.prod(-(-length // w.tile) for length in out_size)
         tiles = tiles_at_once(total, channels + w.columns, threads)
-        room = self._room.of((w.tile + 2) ** 2 * tiles * (channels + w.columns))
+        room = self._room.of(self._library.room_for(w.tile, tiles, channels, w.columns))
         call = Convolution(
             *(x_NCHW.data_ptr(), w.address(channels), _address(bias), out.data_ptr(), room.data_ptr()),
             *(tiles, batch, *size, channels, *out_size, w.columns, *pad),
@@ -163,6 +163,64 @@ class PanelLinear(WeightKernel):
             *(x_BD.numel() // depth, w.columns, depth, self._library.threads),
         )
         return out
+
+
+class ImageNorm(Kernel):
+    """A group norm of images in NHWC, on the layer's own weights."""
+
+    def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None, library: Library, room: Room) -> None:
+        super().__init__(layer)
+        self._library = library
+
+    @staticmethod
+    def suits(layer: Any) -> bool:
+        """See Kernel."""
+        return int(layer.num_channels) % CHANNEL_STEP == 0
+
+    def __call__(self, x_NCHW: Tensor) -> Tensor | None:
+        """See Kernel."""
+        layer, weights = self.layer, (self.layer._parameters["weight"], self.layer._parameters["bias"])
+        if x_NCHW.dim() != 4 or x_NCHW.shape[1] % CHANNEL_STEP or x_NCHW.shape[1] % layer.num_groups or not _is_float32(x_NCHW):
+            return None
+        if not all(w is None or (w.shape == x_NCHW.shape[1:2] and w.is_contiguous() and _is_float32(w, True)) for w in weights):
+            return None
+        if not x_NCHW.is_contiguous(memory_format=torch.channels_last):
+            return None
+        batch, channels, height, width = x_NCHW.shape
+        out, room = torch.empty_like(x_NCHW), torch.empty(2 * batch * channels, dtype=torch.float64)
+        call = Norm(
+            *(x_NCHW.data_ptr(), _address(weights[0]), _address(weights[1]), out.data_ptr(), room.data_ptr()),
+            *(batch, height * width, channels, layer.num_groups, layer.eps),
+        )
+        self._library.group_norm(ctypes.byref(call), self._library.threads)
+        return out
+
+
+class FastSilu(Kernel):
+    """SiLU of numbers that lie in memory without a gap."""
+
+    def __init__(self, layer: nn.Module, compute_dtype: torch.dtype | None, library: Library, room: Room) -> None:
+        super().__init__(layer)
+        self._library = library
+
+    @staticmethod
+    def suits(layer: Any) -> bool:
+        """See Kernel."""
+        return not layer.inplace
+
+    def __call__(self, x: Tensor) -> Tensor | None:
+        """See Kernel."""
+        if self.layer.inplace or not _is_float32(x):
+            return None
+        if not x.is_contiguous() and not (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)):
+            return None
+        out = torch.empty_like(x)
+        self._library.silu(x.data_ptr(), out.data_ptr(), x.numel(), self._library.threads)
+        return out
+
+
+def _is_float32(x: Tensor, is_weight: bool = False) -> bool:
+    return x.dtype is torch.float32 and x.numel() > 0 and _is_in_memory(x) and (is_weight or not x.requires_grad)
 
 
 def _is_plain(x: Tensor, layer: Any) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from ctypes import POINTER, Structure, c_int, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_int, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,16 @@ class Convolution(Structure):
     )
 
 
+class Norm(Structure):
+    """See norms.h."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "gamma", "beta", "out", "room")),
+        *((name, c_int64) for name in ("batch", "pixels", "channels", "groups")),
+        ("eps", c_double),
+    )
+
+
 class Library:
     """Its functions, which release the interpreter while they run. They check nothing: sizes and layouts are the caller's."""
 
@@ -54,6 +64,10 @@ class Library:
         self.pack = _typed(loaded.pack, c_void_p, c_void_p, c_int64, c_int64, c_int)
         self.pack_tiles = {n: _typed(loaded[f"pack_tiles{n}"], c_void_p, c_void_p, c_int64, c_int64, c_int) for n in (2, 4)}
         self.linear = _typed(loaded.linear, *[c_void_p] * 4, *[c_int64] * 3, c_int)
+        self.group_norm = _typed(loaded.group_norm, POINTER(Norm), c_int)
+        self.silu = _typed(loaded.silu, c_void_p, c_void_p, c_int64, c_int)
+        self.room_for = _typed(loaded.room_for, c_int, c_int64, c_int64, c_int64)
+        self.room_for.restype = c_int64
         self.convolve = {n: _typed(loaded[f"convolve{n}"], POINTER(Convolution), c_int) for n in (2, 4)}
 
     @property

@@ -23,6 +23,8 @@ constexpr int PANEL = WIDTH * COLUMNS;
 // A panel's part of this depth and the rows multiplied with it stay in the first cache; so many rows of that depth in the second.
 constexpr int64_t DEPTH = 320;
 constexpr int64_t HEIGHT = 192;
+// Floats that come into a cache together.
+constexpr int64_t LINE = 16;
 
 struct Product {
   const float* left;
@@ -92,21 +94,27 @@ struct Matrices {
 void multiply_panels(const Matrices& m, int64_t from, int64_t until) {
   const int64_t slices = parts(m.depth, DEPTH);
   for (int64_t top = 0; top < m.rows; top += HEIGHT) {
-    const int64_t height = least(HEIGHT, m.rows - top), strips = parts(height, ROWS);
+    const int64_t height = least(HEIGHT, m.rows - top), strips = parts(height, ROWS), fewest = height / strips, longer = height % strips;
     for (int64_t slice = 0; slice < slices; slice++) {
-      const int64_t begin = cut(m.depth, slices, slice), end = cut(m.depth, slices, slice + 1);
+      const int64_t begin = cut(m.depth, slices, slice), depth = cut(m.depth, slices, slice + 1) - begin;
+      const int64_t ahead = parts(depth * PANEL / LINE, strips) * LINE;
       for (int64_t panel = from; panel < until; panel++) {
         const int64_t column = panel * PANEL, width = least(PANEL, m.columns - column);
         float start[PANEL] = {};
         if (m.bias) std::memcpy(start, m.bias + column, width * sizeof(float));
+        Product p{m.left + top * m.left_stride + begin, m.left_stride, m.right + column * m.depth + begin * PANEL, depth,
+                  m.out + top * m.out_stride + column,  m.out_stride,  slice > 0,                                  start};
+        const float* next = panel + 1 < until ? p.panel + PANEL * m.depth : p.panel;
         for (int64_t strip = 0; strip < strips; strip++) {
-          const int64_t row = top + cut(height, strips, strip), rows = top + cut(height, strips, strip + 1) - row;
-          const Product p{m.left + row * m.left_stride + begin, m.left_stride, m.right + column * m.depth + begin * PANEL, end - begin,
-                          m.out + row * m.out_stride + column, m.out_stride, slice > 0, start};
+          const int64_t rows = fewest + (strip < longer);
+          // What comes next is fetched meanwhile: a part of the next panel, and where the next sums go.
+          for (int64_t i = 0; i < ahead; i += LINE) __builtin_prefetch(next + i, 0, 2);
+          for (int64_t r = rows; r < rows + fewest; r++) __builtin_prefetch(p.out + r * m.out_stride, 1, 3);
           if (width == PANEL)
             multiply_rows<ROWS>(rows, p);
           else
             multiply_edge(rows, p, width);
+          next += ahead, p.left += rows * m.left_stride, p.out += rows * m.out_stride;
         }
       }
     }

@@ -20,26 +20,24 @@ struct Tile<4> {
   static constexpr double KERNEL[SIDE][3] = {{1 / (AA * BB), 0, 0}, {ON_A, A* ON_A, AA* ON_A}, {ON_A, -A* ON_A, AA* ON_A},
                                              {ON_B, B* ON_B, BB* ON_B}, {ON_B, -B* ON_B, BB* ON_B}, {0, 0, 1}};
 
-  // In place, six values that lie `step` apart: of the image at its points.
-  static void into(Vector* d, int step) {
+  // Six values of the image, at its points.
+  static void into(const Vector (&d)[SIDE], Vector (&t)[SIDE]) {
     constexpr float a = A, b = B, aa = AA, bb = BB, product = AA * BB, sum = AA + BB;
-    const Vector d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step], d4 = d[4 * step], d5 = d[5 * step];
-    const Vector even_a = d4 - d2 * bb, odd_a = (d3 - d1 * bb) * a, even_b = d4 - d2 * aa, odd_b = (d3 - d1 * aa) * b;
-    d[0] = d4 - d2 * sum + d0 * product;
-    d[step] = even_a + odd_a, d[2 * step] = even_a - odd_a;
-    d[3 * step] = even_b + odd_b, d[4 * step] = even_b - odd_b;
-    d[5 * step] = d5 - d3 * sum + d1 * product;
+    const Vector even_a = d[4] - d[2] * bb, odd_a = (d[3] - d[1] * bb) * a, even_b = d[4] - d[2] * aa, odd_b = (d[3] - d[1] * aa) * b;
+    t[0] = d[4] - d[2] * sum + d[0] * product;
+    t[1] = even_a + odd_a, t[2] = even_a - odd_a;
+    t[3] = even_b + odd_b, t[4] = even_b - odd_b;
+    t[5] = d[5] - d[3] * sum + d[1] * product;
   }
 
-  // In place, six sums at the points: the first four become outputs.
-  static void out(Vector* m, int step) {
+  // Four outputs of the sums at the points.
+  static void out(const Vector (&m)[SIDE], Vector (&y)[4]) {
     constexpr float a = A, b = B, aa = AA, bb = BB, aaa = AA * A, bbb = BB * B;
-    const Vector even_a = m[step] + m[2 * step], odd_a = m[step] - m[2 * step];
-    const Vector even_b = m[3 * step] + m[4 * step], odd_b = m[3 * step] - m[4 * step], last = m[5 * step];
-    m[0] = m[0] + even_a + even_b;
-    m[step] = odd_a * a + odd_b * b;
-    m[2 * step] = even_a * aa + even_b * bb;
-    m[3 * step] = odd_a * aaa + odd_b * bbb + last;
+    const Vector even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    y[0] = m[0] + even_a + even_b;
+    y[1] = odd_a * a + odd_b * b;
+    y[2] = even_a * aa + even_b * bb;
+    y[3] = odd_a * aaa + odd_b * bbb + m[5];
   }
 };
 
@@ -49,16 +47,11 @@ struct Tile<2> {
   static constexpr int SIDE = 4;
   static constexpr double KERNEL[SIDE][3] = {{-1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
-  static void into(Vector* d, int step) {
-    const Vector d0 = d[0], d1 = d[step], d2 = d[2 * step], d3 = d[3 * step];
-    d[0] = d2 - d0, d[step] = d2 + d1, d[2 * step] = d2 - d1, d[3 * step] = d3 - d1;
+  static void into(const Vector (&d)[SIDE], Vector (&t)[SIDE]) {
+    t[0] = d[2] - d[0], t[1] = d[2] + d[1], t[2] = d[2] - d[1], t[3] = d[3] - d[1];
   }
 
-  static void out(Vector* m, int step) {
-    const Vector even = m[step] + m[2 * step], odd = m[step] - m[2 * step];
-    m[0] = m[0] + even;
-    m[step] = odd + m[3 * step];
-  }
+  static void out(const Vector (&m)[SIDE], Vector (&y)[2]) { y[0] = m[0] + m[1] + m[2], y[1] = m[1] - m[2] + m[3]; }
 };
 
 // Kernels side by side: kernel[3, 3] of each lane at all points, each point into its own `out[point * stride]`.
