@@ -116,15 +116,18 @@ class FrameReader:
                 target[filled : filled + piece] = self._view[self._start : self._start + piece]
                 self._start += piece
                 filled += piece
-            elif size - filled >= READ_BYTES:
-                filled += self._receive(target[filled:])
             else:
                 self._start = 0
                 self._end = 0  # stays so if the read fails
-                self._end = self._receive(self._view)
+                if size < READ_BYTES:
+                    self._end = self._receive(self._view)
+                else:
+                    # The next header comes along, and nothing more: what follows may have a place of its own as well.
+                    filled += self._receive(target[filled:], self._view[:HEADER_BYTES])
+                    self._end = max(0, filled - size)
 
-    def _receive(self, target: memoryview) -> int:
-        count = os.readv(self._fd, [target])
+    def _receive(self, *targets: memoryview) -> int:
+        count = os.readv(self._fd, targets)
         if count == 0:
             raise WireClosed("the host closed the wire")
         return count

@@ -102,7 +102,7 @@ export class Transport {
     this.#flush();
     while (!this.#ended) {
       const next = this.#outgoing[0];
-      if (next === undefined || this.#stream.writableLength > this.#limits.chunkBytes) return;
+      if (next === undefined || this.#stream.writableLength >= 2 * this.#limits.chunkBytes) return;
       const bytes = next.bytes.subarray(next.sent, next.sent + this.#limits.chunkBytes);
       const head = new Uint8Array(HEADER_BYTES);
       writeHeader(head, 0, { length: bytes.length, type: FrameType.chunk, lane: 0, id: next.id });

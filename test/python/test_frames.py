@@ -81,3 +81,18 @@ def test_the_next_header_is_known_only_when_its_whole_frame_is(pair):
     assert reader.header() == (1, protocol.RESULT, 0, 7)
     assert bytes(reader.view(1)) == b"x"
     assert reader.whole_header() is None
+
+
+def test_bytes_of_an_attachment_land_where_they_belong_and_the_header_behind_them_is_known(pair):
+    ours, writer = pair
+    reader = FrameReader(writer._fd)
+    ours.setblocking(True)
+    chunk = bytes(range(256)) * 512
+    target = bytearray(len(chunk))
+    for _ in range(2):
+        ours.sendall(protocol.header(len(chunk), protocol.CHUNK, 3) + chunk + FRAME)
+        assert reader.header() == (len(chunk), protocol.CHUNK, 0, 3)
+        reader.read_into(memoryview(target))
+        assert target == chunk
+        assert reader.header() == (1, protocol.RESULT, 0, 7)
+        assert bytes(reader.view(1)) == b"x"
