@@ -79,6 +79,8 @@ export const limits = {
   imagePixels: 256 * 1024 * 1024,
   promptCharacters: 100_000,
   floatsMax: 16_777_216,
+  // testing
+  fakeCauses: 16,
   // stubgen: sources that are scanned for names
   typesSourcesMax: 2_000,
   typesSourceCharacters: 2_000_000,

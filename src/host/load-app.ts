@@ -25,7 +25,9 @@ const EXTENSIONS = /\.(?:[cm]?[jt]s|[jt]sx)$/;
  * @throws FlambeauError APP_INVALID, naming the file, the line where there is one, and what to write instead
  */
 export async function loadApp(spec: string, { cwd }: { cwd: string }): Promise<LoadedApp> {
-  const at = spec.lastIndexOf("#");
+  // A file may have the sign in its name.
+  const isWhole = (await stat(resolve(cwd, spec)).catch(() => null))?.isFile() === true;
+  const at = isWhole ? -1 : spec.lastIndexOf("#");
   const [path, wanted] = at > 0 ? [spec.slice(0, at), spec.slice(at + 1)] : [spec, ""];
   const file = resolve(cwd, path);
   await requireFile(file, cwd);

@@ -64,11 +64,18 @@ export function fakeError(pythonType: string, message: string): FakePythonError 
   return new FakePythonError(pythonType, message);
 }
 
+/** The modules of one test: each the very object that was given, so that what the app assigns to one stays there. */
+export function allModules(given: FakeModules): FakeModules {
+  const builtIn = Object.entries(BUILT_IN).map(([name, members]) => {
+    const own = Object.getOwnPropertyDescriptors(given[name] ?? {});
+    return [name, Object.create(members, own) as FakeModules[string]] as const;
+  });
+  return { ...given, ...Object.fromEntries(builtIn) };
+}
+
 /** The module of that name: given as a whole, or as a member of the one above it. */
 export function findModule(modules: FakeModules, name: string): unknown {
-  const builtIn = BUILT_IN[name];
-  const given = modules[name];
-  if (given !== undefined || builtIn !== undefined) return { ...builtIn, ...given };
+  if (Object.hasOwn(modules, name)) return modules[name];
   const [parent = "", last = ""] = [name.slice(0, name.lastIndexOf(".")), name.slice(name.lastIndexOf(".") + 1)];
   if (name.includes(".")) {
     const above = findModule(modules, parent) as Readonly<Record<string, unknown>>;

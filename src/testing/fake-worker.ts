@@ -9,7 +9,7 @@ import { Transport } from "../bridge/transport.ts";
 import { limits } from "../config.ts";
 import { FlambeauError, toError } from "../errors.ts";
 import { hostOnly, replaced, type Standin } from "./fake-message.ts";
-import { type FakeModules, FakePythonError, findModule, type Recorded } from "./fake-modules.ts";
+import { allModules, type FakeModules, FakePythonError, findModule, type Recorded } from "./fake-modules.ts";
 import { Failed, FakeObjects, Lent, typeName } from "./fake-objects.ts";
 import * as operations from "./fake-operations.ts";
 
@@ -59,7 +59,7 @@ export class FakeWorker {
   #nextId = 1;
 
   constructor(modules: FakeModules) {
-    this.#modules = modules;
+    this.#modules = allModules(modules);
     const [host, worker] = duplexPair();
     this.stream = host;
     this.#encoder = new Encoder({
@@ -273,8 +273,8 @@ const BY_VALUE: Readonly<Record<string, (value: unknown, args: readonly unknown[
   pixels: (value) => operations.pixels(value),
 };
 
-/** The body of FAILURE. */
-function failureOf(thrown: unknown): Readonly<Record<string, unknown>> {
+/** The body of FAILURE. A chain of causes may end in itself. */
+function failureOf(thrown: unknown, causes: number = limits.fakeCauses): Readonly<Record<string, unknown>> {
   if (thrown instanceof Failed) return { ...thrown.failure, link: thrown.callId };
   const error = toError(thrown);
   const type = error instanceof FakePythonError ? error.pythonType : error.name;
@@ -286,7 +286,7 @@ function failureOf(thrown: unknown): Readonly<Record<string, unknown>> {
     traceback: error.stack ?? "",
     ...(error instanceof HostError ? { callback: error.callbackId } : {}),
     ...codeOf(error),
-    ...(error.cause === undefined ? {} : { cause: failureOf(error.cause) }),
+    ...(error.cause instanceof Error && causes > 0 ? { cause: failureOf(error.cause, causes - 1) } : {}),
   };
 }
 

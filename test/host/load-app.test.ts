@@ -39,6 +39,7 @@ const broken: Readonly<Record<string, string>> = {
   "commonjs/good.ts": `${imports}import { size } from "./part.js";\nawait 0;\nexport class Good extends App {\n  size: number = size;\n  ${endpointField}\n}\n`,
   "commonjs/part.ts": "export const size: number = 3;\n",
   "commonjs/package.json": `{ "type": "commonjs" }`,
+  "draft #2.ts": `${imports}export class Draft extends App {\n  ${endpointField}\n}\n`,
   "plain.mjs": `${imports}export class Plain extends App {\n  ${endpointField}\n}\n`,
   "syntax.ts": `${imports}export class Broken extends App {\n  size = ;\n}\n`,
   "reference.ts": `${imports}interface Size {\n  width: number;\n}\nexport const size: Size = { width: widht };\n`,
@@ -138,6 +139,10 @@ describe("loading an app's file", () => {
 
   it("loads plain JavaScript", () => {
     expect(bad.get("plain.mjs")).toMatchObject({ name: "Plain", same: true });
+  });
+
+  it("loads a file that has the sign for a class in its name", () => {
+    expect(bad.get("draft #2.ts")).toMatchObject({ name: "Draft", same: true });
   });
 
   it.each([

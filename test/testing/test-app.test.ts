@@ -26,6 +26,55 @@ function fakePipeline(paint: (kwargs: Kwargs) => unknown = () => ({ images: [fak
 
 const diffusers = (pipeline: object) => ({ AutoPipelineForText2Image: { from_pretrained: () => pipeline } });
 
+class Bare extends App {
+  nothing = endpoint("/", { input: z.object({}), output: z.null() }, async () => null);
+}
+
+describe("a fake", () => {
+  test("that throws what is no error, or an error that is its own cause, fails its call, and the next one runs", async () => {
+    const endless = new Error("again");
+    endless.cause = endless;
+    const odd = {
+      text: () => {
+        throw "a text";
+      },
+      none: () => Promise.reject(undefined),
+      endless: () => Promise.reject(endless),
+      fine: () => 1,
+    };
+    await using app = await testApp(Bare, { modules: { odd } });
+    const fake = app.py.import("odd");
+    expect((await failureOf(fake.text())).message).toBe("Error: a text");
+    expect((await failureOf(fake.none())).message).toBe("Error: undefined");
+    let depth = 0;
+    for (let error: unknown = await failureOf(fake.endless()); error instanceof PyError; error = error.cause) depth++;
+    expect(depth).toBe(limits.fakeCauses + 1);
+    expect(await fake.fine()).toBe(1);
+  });
+
+  test("module is the very object that was given: asked for nothing else, and keeping what is assigned", async () => {
+    class Model {
+      size = 2;
+      get broken(): never {
+        throw new Error("asked for");
+      }
+      double(n: number) {
+        return n * this.size;
+      }
+    }
+    const modules = { model: new Model() as unknown as Record<string, unknown>, torch: { cat: () => "joined" } };
+    await using app = await testApp(Bare, { modules });
+    const [model, torch] = [app.py.import("model"), app.py.import("torch")];
+    expect(await model.double(3)).toBe(6);
+    model.size = 5;
+    expect(await model.double(3)).toBe(15);
+    expect((await failureOf(model.broken)).message).toContain("asked for");
+    torch.threads = 1;
+    expect([await torch.threads, await torch.cat(), await torch.float32]).toEqual([1, "joined", "torch.float32"]);
+    expect(modules.torch).not.toHaveProperty("threads");
+  });
+});
+
 describe("the document's app over fakes", () => {
   test("refuses a picture of more pixels than are encoded", async () => {
     /** Sized by its word: so many pixels would fill the memory. */
