@@ -12,8 +12,11 @@ class Rerun:
         self.num_recorded = 0
         self.num_again = 0
         self.fails = False
+        self.cancel = None
 
     def __call__(self, run, device):
+        if self.cancel is not None:
+            raise self.cancel
         if self.fails:
             raise ValueError("it cannot be recorded")
         self.num_recorded += 1

@@ -132,6 +132,24 @@ def test_what_cannot_be_recorded_runs_as_before_is_said_once_and_not_tried_again
     assert layers.failures == ["Heads: ValueError: it cannot be recorded"]
 
 
+def test_a_cancel_while_it_is_recorded_goes_through_and_the_next_call_records():
+    class Cancel(BaseException):
+        pass
+
+    module = heads()
+    layers, rerun, _ = graphs(module)
+    handle = module.attention.qkv.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(Cancel()))
+    with pytest.raises(Cancel):
+        fast(layers, tokens())
+    handle.remove()
+    rerun.cancel = Cancel()
+    with pytest.raises(Cancel):
+        fast(layers, tokens())
+    rerun.cancel = None
+    assert torch.equal(fast(layers, tokens())[0], module(tokens())[0])
+    assert (rerun.num_recorded, layers.failures) == (1, [])
+
+
 def test_an_edited_weight_is_seen_and_recorded_again_after_a_while():
     module = heads()
     layers, rerun, _ = graphs(module)

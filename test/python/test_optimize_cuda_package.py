@@ -89,3 +89,33 @@ def test_outputs_are_in_memory_of_their_own(kept):
     before = first.clone()
     package([image(1)])
     assert torch.equal(first, before)
+
+
+def test_where_none_can_be_built_this_process_compiles_for_itself_if_it_is_to_wait(tmp_path, monkeypatch):
+    def fail(*_):
+        raise build.BuildError("there are no headers")
+
+    monkeypatch.setattr(build, "is_shared", lambda device: True)
+    monkeypatch.setattr(build.Builder, "_build", fail)
+    net, made = optimized(tmp_path / "store", builds="now")
+    for seed in range(CALLS):
+        net(image(seed))
+    assert made.report(net).applied == ("graph",), why(made, net)
+    assert near(net, 100)
+    net.head.weight.mul_(2)
+    assert near(net, 101)
+    # Of this process alone: the next one finds nothing, and nothing amiss.
+    other, again = optimized(tmp_path / "store")
+    for seed in range(CALLS):
+        other(image(seed))
+    assert again.report(other).applied == ()
+    assert "gone" not in why(again, other)
+
+
+def test_a_build_in_the_background_that_fails_has_nobody_compile(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "is_shared", lambda device: True)
+    monkeypatch.setattr(build.Builder, "_build", lambda *_: (_ for _ in ()).throw(build.BuildError("there are no headers")))
+    net, made = optimized(tmp_path / "store", builds="background")
+    for seed in range(CALLS):
+        net(image(seed))
+    assert made.report(net).applied == ()

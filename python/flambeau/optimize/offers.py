@@ -14,9 +14,11 @@ import torch
 from .applied import Applied
 from .calls.capture import Call, record
 from .gate import difference
+from .graph import build
 from .graph.applied import NAME as GRAPH
 from .graph.applied import AppliedGraph
-from .graph.build import Job, is_shared
+from .graph.build import Job
+from .graph.here import compiled_here
 from .graph.inputs import Inputs
 from .graph.package import Package, refusal
 from .graph.watch import has_hooks
@@ -108,7 +110,9 @@ class Offers:
         skipped = outcome.skipped if outcome is not None else phase.skipped if isinstance(phase, Eager) else ()
         plan = KeptPlan(
             applied=tuple(
-                (name, one.keep()) for name, one in stack if (one.key == kind.key if isinstance(one, AppliedGraph) else kind.uses_layers)
+                (name, one.keep())
+                for name, one in stack
+                if (one.key == kind.key and one.is_kept if isinstance(one, AppliedGraph) else kind.uses_layers)
             ),
             skipped=skipped if kind.package_skipped is None else (*skipped, kind.package_skipped),
             speed_up=kind.speed_up,
@@ -139,6 +143,8 @@ class Offers:
         is_due = kind.package == "absent" and session.builder is not None and kind.num_calls >= session.limits.build_at_call
         if is_due and self._order(kind, args, kwargs):
             return self._load(kind, args, kwargs)
+        if is_due and kind.package == "failed":
+            return self._compiled(kind, args, kwargs)
         return None
 
     def declined(self, kind: Kind) -> None:
@@ -200,17 +206,36 @@ class Offers:
         offers = weakref.ref(self)
 
         def done(why: str | None) -> None:
-            kind.package = "built" if why is None else "none"
+            kind.package = "built" if why is None else "failed" if is_waited_for else "none"
             waiting = offers()
             if why is not None and waiting is not None:
                 waiting.note(Skipped(GRAPH, why))
 
+        # Whoever waits for a package waits for a compiler in this process as well, where one pays.
+        is_waited_for = session.builder.is_waiting and build.is_shared(self._device())
         self._num_builds += 1
         kind.package = "building"
         num_threads = torch.get_num_threads()
         job = Job(weakref.ref(target.owner), target.parameters, call, name, session.store, num_threads, done, self._attention())
         session.builder.order(job)
         return _is_built(kind)
+
+    def _compiled(self, kind: Kind, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[AppliedGraph, bool] | None:
+        """Where no package could be built: the same for this process alone."""
+        target, fill = self._target, kind.fill
+        kind.package = "none"
+        try:
+            call = record(target.parameters, args, kwargs, target.owner.training)
+            if fill is None:
+                raise ValueError("the module's output cannot be made again")
+            inputs = Inputs(target.parameters, call.args, call.kwargs)
+            made = compiled_here(target.owner, inputs, call.args, call.kwargs, self._attention())
+            applied = AppliedGraph(target.layers, kind.key, Package(made, target.owner, inputs, fill), is_kept=False)
+        except Exception as error:  # Without it, everything stays as it is.
+            self.note(Skipped(GRAPH, f"in this process: {type(error).__name__}: {error}"))
+            return None
+        kind.package = "on"
+        return applied, False
 
     def _attention(self) -> str | None:
         """The backend that a row has found fastest here: a package has its own built in."""
@@ -226,14 +251,14 @@ class Offers:
             return f"packages are built for CPUs and NVIDIA GPUs, this module is on {self._device().type}"
         if owner.training:
             return "the module is in training mode; eval() would do"
-        return "hooks on its parts would not run" if has_hooks(owner) else refusal(is_shared(self._device()))
+        return "hooks on its parts would not run" if has_hooks(owner) else refusal(build.is_shared(self._device()))
 
     def _applied(self, kind: Kind, entry: Entry, call: Call) -> AppliedGraph:
         target = self._target
         if kind.fill is None:
             raise ValueError("the module's output cannot be made again")
         inputs = Inputs(target.parameters, call.args, call.kwargs)
-        return AppliedGraph(target.layers, kind.key, Package(entry, target.owner, inputs, kind.fill))
+        return AppliedGraph(target.layers, kind.key, Package.loaded(entry, target.owner, inputs, kind.fill))
 
     def _recall_into(self, applied: list[tuple[str, Applied]], kind: Kind, plan: KeptPlan, call: Call) -> None:
         target = self._target

@@ -14,8 +14,9 @@ from .report import Skipped
 from .search import Outcome
 from .timing import Clock
 
-# "unknown": nobody has looked; "absent": it may be built yet; "on": it runs or is being tried; "none": there will be none.
-PackageState = Literal["unknown", "absent", "building", "built", "on", "none"]
+# "unknown": nobody has looked; "absent": it may be built yet; "failed": it was not, but this process may compile for itself;
+# "on": it runs or is being tried; "none": there will be none.
+PackageState = Literal["unknown", "absent", "building", "built", "failed", "on", "none"]
 
 
 @dataclass(frozen=True)

@@ -88,20 +88,29 @@ class Graphs(Way):
         tensors = inputs.tensors(args, kwargs) or []
         if self._turns is None and tensors:
             self._turns = Turns(tensors[0].device)
-        replay: Replay | None = None
         try:
             replay = Replay(tensors, lambda own: run((), dict(zip(inputs.names, fill(iter(own)), strict=True))), self._record, self._turns)
-        finally:
-            # What cannot be recorded is not tried again.
-            self._entries = [entry for entry in self._entries if not entry.is_gone()][1 - LIMITS.graphs_per_module :]
-            self._entries.append(_Entry(inputs, tuple(weakref.ref(one) for one in running), replay))
+        except Exception:
+            # What cannot be recorded is not tried again. A cancel is no such thing.
+            self._keep(_Entry(inputs, _weak(running), None))
+            raise
+        self._keep(_Entry(inputs, _weak(running), replay))
         return replay(tensors)
+
+    def _keep(self, entry: _Entry) -> None:
+        self._entries = [other for other in self._entries if not other.is_gone()][1 - LIMITS.graphs_per_module :]
+        self._entries.append(entry)
 
     def _running(self) -> list[Any]:
         """What a recording depends on besides the call."""
         around = Around.of(self._layers)
         ways = () if around is None else around.ways
         return [*(way for way in ways if way is not self), *self._layers.kernels()]
+
+
+def _weak(running: Sequence[Any]) -> tuple[weakref.ref[Any], ...]:
+    """A recording does not keep the kernels of a row that has lost."""
+    return tuple(weakref.ref(one) for one in running)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,27 +82,34 @@ class Shared:
         # Raw addresses are kept inside; the tensors live as long as this does.
         self._weights = {name: weights[name] for name in self._package.get_constant_fqns()}
         self._package.load_constants(self._weights, False, True, True)
+        self._launches = Launches(self._package.run, device, record)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Its outputs, in memory of their own."""
+        return self._launches(tensors)
+
+
+class Launches:
+    """Something compiled, whose launches are recorded at its first call where that can be done. One call at a time."""
+
+    def __init__(self, run: Callable[[list[Tensor]], Sequence[Tensor]], device: torch.device, record: Record | None = None) -> None:
+        self._run = run
         self._record = record or (Recorder() if device.type == "cuda" and recording_refusal() is None else None)
         self._replay: Replay | None = None
         self._lock = threading.Lock()
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Its outputs, in memory of their own."""
+        """Outputs in memory of their own."""
         with self._lock:
             if self._record is not None:
                 self._replay, self._record = self._recorded(tensors, self._record), None
-            outputs: list[Tensor] = self._run(tensors) if self._replay is None else self._replay(tensors)
-        return outputs
+            return list(self._run(list(tensors)) if self._replay is None else self._replay(tensors))
 
     def _recorded(self, tensors: Sequence[Tensor], record: Record) -> Replay | None:
         try:
             return Replay(tensors, self._run, record)
         except Exception:  # It runs launch by launch as well.
             return None
-
-    def _run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        outputs: list[Tensor] = self._package.run(list(tensors))
-        return outputs
 
 
 def _named(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

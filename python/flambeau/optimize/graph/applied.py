@@ -14,9 +14,11 @@ NAME: Final = "graph"
 class AppliedGraph:
     """The layers keep what they have: they compute whatever the package declines."""
 
-    def __init__(self, layers: Layers, key: Key, whole: Whole) -> None:
+    def __init__(self, layers: Layers, key: Key, whole: Whole, *, is_kept: bool = True) -> None:
+        """`is_kept`: another process can have it as well."""
         self.key = key
         self.whole = whole
+        self.is_kept = is_kept
         self._layers = layers
 
     def enable(self) -> None:

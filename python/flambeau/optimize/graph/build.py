@@ -60,14 +60,14 @@ class Builder:
 
     def __init__(self, limits: Limits, *, is_waiting: bool) -> None:
         self._limits = limits
-        self._is_waiting = is_waiting
+        self.is_waiting = is_waiting
         self._jobs: queue.Queue[Job] = queue.Queue(limits.builds_waiting)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def order(self, job: Job) -> None:
         """Builds it now or in its turn. Never raises; how it ends, `job.done` is told."""
-        if self._is_waiting:
+        if self.is_waiting:
             self._run(job)
             return
         try:
@@ -89,7 +89,7 @@ class Builder:
 
     def _run(self, job: Job) -> None:
         try:
-            with self._lock if self._is_waiting else contextlib.nullcontext():
+            with self._lock if self.is_waiting else contextlib.nullcontext():
                 self._build(job)
         except BuildError as error:
             job.done(str(error))
@@ -151,7 +151,7 @@ class Builder:
             "directory": str(directory),
             "num_threads": job.num_threads,
             "parent": os.getpid(),
-            "is_patient": not self._is_waiting,
+            "is_patient": not self.is_waiting,
             "is_shared": is_shared(_device(_present(job))),
             "attention": job.attention,
         }

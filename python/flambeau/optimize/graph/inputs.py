@@ -28,7 +28,7 @@ class Inputs:
     """Made from one call; takes others apart in the same way."""
 
     def __init__(self, parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self._parameters = parameters
+        self.parameters = parameters
         given = given_arguments(parameters, args, kwargs)
         self.names = tuple(sorted(given))
         self._specs = [_spec(leaf) for leaf in self._leaves(given)]
@@ -42,7 +42,7 @@ class Inputs:
 
     def tensors(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor] | None:
         """What to hand to the package for this call; None if the call is not of its kind."""
-        leaves = self._leaves(given_arguments(self._parameters, args, kwargs))
+        leaves = self._leaves(given_arguments(self.parameters, args, kwargs))
         if len(leaves) != len(self._specs):
             return None
         tensors: list[Tensor] = []

@@ -6,6 +6,7 @@ A package crashes the process if its file is damaged or its instructions are for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -25,21 +26,31 @@ FILE: Final = "package.so"
 _FLAGS: Final[Mapping[str, str]] = {"avx2": "avx2", "avx512": "avx512f"}
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What computes a package's flat outputs of its flat inputs, and how many there are."""
+
+    run: Callable[[list[Tensor]], list[Tensor]]
+    num_outputs: int
+
+
 class Package:
     """Computes whole calls as the module did when the package was built; declines other kinds, and all once the module has changed."""
 
-    def __init__(self, entry: Entry, owner: nn.Module, inputs: Inputs, fill: Fill) -> None:
-        """Raises ValueError, or what torch raises, for an entry that does not fit."""
-        _check(entry.body, inputs)
+    def __init__(self, compiled: Compiled, owner: nn.Module, inputs: Inputs, fill: Fill) -> None:
         self.has_changed = False
+        self._compiled = compiled
         self._inputs = inputs
         self._fill = fill
-        self._num_outputs: int = entry.body["outputs"]
         self._watch = Watch(owner)
+
+    @staticmethod
+    def loaded(entry: Entry, owner: nn.Module, inputs: Inputs, fill: Fill) -> Package:
+        """Raises ValueError, or what torch raises, for an entry that does not fit."""
+        _check(entry.body, inputs)
         described = entry.body.get("shared")
-        self._run: Callable[[list[Tensor]], list[Tensor]] = (
-            Shared(entry.path(SHARED), owner, described) if described is not None else _runner()(str(entry.path(FILE)), 1).run
-        )
+        run = Shared(entry.path(SHARED), owner, described) if described is not None else _runner()(str(entry.path(FILE)), 1).run
+        return Package(Compiled(run, entry.body["outputs"]), owner, inputs, fill)
 
     def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if self.has_changed or not self._watch.holds():
@@ -48,8 +59,8 @@ class Package:
         tensors = self._inputs.tensors(args, kwargs)
         if tensors is None:
             return DECLINED
-        outputs = self._run(tensors)
-        return self._fill(iter(outputs)) if len(outputs) == self._num_outputs else DECLINED
+        outputs = self._compiled.run(tensors)
+        return self._fill(iter(outputs)) if len(outputs) == self._compiled.num_outputs else DECLINED
 
 
 def refusal(is_shared: bool = False) -> str | None:
