@@ -48,7 +48,7 @@ class FrameReader:
             return True
         if self._fd < 0:
             return False
-        import select  # not at boot: few workers ever come here
+        import select  # not at boot: few workers come here soon
 
         waiting = select.poll()
         waiting.register(self._fd, select.POLLIN)
