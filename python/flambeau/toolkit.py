@@ -49,8 +49,14 @@ def report(module: Any) -> dict[str, Any]:
         "moduleBytes": made.module_bytes,
         "eagerCalls": [{"why": calls.why, "count": calls.count} for calls in made.eager_calls],
         "repacked": made.repacked,
+        "extents": [_extent(extent) for extent in made.extents],
         "breakdown": [{"what": share.what, "seconds": share.seconds} for share in made.breakdown],
     }
+
+
+def _extent(extent: Any) -> dict[str, Any]:
+    left_out = [{"why": one.why, "count": one.count, "layers": list(one.layers)} for one in extent.left_out]
+    return {"what": extent.what, "count": extent.count, "of": extent.of, "leftOut": left_out}
 
 
 def _tell(notice: Any) -> None:

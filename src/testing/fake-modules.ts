@@ -104,6 +104,7 @@ const BUILT_IN: FakeModules = {
       moduleBytes: 0,
       eagerCalls: [],
       repacked: 0,
+      extents: [],
       breakdown: [],
     }),
   },

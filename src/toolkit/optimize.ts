@@ -42,6 +42,15 @@ const Report = z.object({
   eagerCalls: z.array(z.object({ why: z.string(), count: z.int() })),
   /** Layers that were prepared again because their weights had changed. */
   repacked: z.int(),
+  /** Of what computes in 8 bits: in how many of the layers that it could be for, and why not in the others, of which some are named. */
+  extents: z.array(
+    z.object({
+      what: z.string(),
+      count: z.int(),
+      of: z.int(),
+      leftOut: z.array(z.object({ why: z.string(), count: z.int(), layers: z.array(z.string()) })),
+    }),
+  ),
   /** Where the time of one fast call goes, the largest share first; empty until there was one. */
   breakdown: z.array(z.object({ what: z.string(), seconds: z.number() })),
 });

@@ -20,6 +20,7 @@ from flambeau.optimize.leaf.layers import Layers
 from flambeau.optimize.leaf.ranges import Seen
 from flambeau.optimize.limits import LIMITS, Tolerance
 from flambeau.optimize.registry import Registry
+from flambeau.optimize.report import summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimize_nets import GENEROUS, registry
@@ -237,7 +238,7 @@ def test_what_was_kept_gives_the_same_in_another_process_and_is_refused_by_anoth
 
 
 def test_a_fresh_process_has_it_from_the_store_without_measuring(every_layer_gains, tmp_path):
-    x, outputs, messages = torch.randn(2, 4, 16, 16), [], []
+    x, outputs, messages, extents = torch.randn(2, 4, 16, 16), [], [], []
     for _ in range(2):
         module = mixer()
         made = Registry(table={"cpu": (Int8Layers(),)}, limits=replace(LIMITS, **GENEROUS), store=tmp_path)
@@ -246,7 +247,9 @@ def test_a_fresh_process_has_it_from_the_store_without_measuring(every_layer_gai
         module(x)
         outputs.append(module(x))
         assert made.report(module).applied == ("int8",), made.report(module)
+        extents.append(made.report(module).extents)
     assert messages.count("trying int8") == 1
+    assert extents[0] == extents[1] != ()
     assert torch.equal(*outputs)
 
 
@@ -292,6 +295,10 @@ def test_the_row_is_tried_on_a_real_module_and_copies_of_it_stay_plain(every_lay
     module(x)
     report = made.report(module)
     assert report.applied == ("int8",), report
+    [extent] = report.extents
+    assert (extent.what, extent.of) == ("int8", 5)
+    assert extent.count + sum(left.count for left in extent.left_out) == 5
+    assert f"int8 {extent.count}/5 layers, " in summary("mixer", report)
     assert 1e-4 < report.relative_error <= 0.05
     assert report.bytes > 0
     assert error(module(x), plain(x)) <= 0.05

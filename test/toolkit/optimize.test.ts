@@ -66,6 +66,7 @@ describe("optimize", () => {
     expect(report.moduleBytes).toBe((256 * 256 + 256) * 4);
     for (const { what, why } of report.skipped) expect([what, why].every((text) => text.length > 0)).toBe(true);
     expect(report.seconds).toBeGreaterThanOrEqual(0);
+    for (const { count, of } of report.extents) expect(count).toBeLessThanOrEqual(of);
     if (report.relativeError !== null) expect(report.relativeError).toBeLessThanOrEqual(0.05);
   }, 120_000);
 

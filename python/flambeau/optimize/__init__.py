@@ -10,7 +10,7 @@ from typing import Final
 
 from .limits import Builds, Quality
 from .registry import Registry
-from .report import EagerCalls, Listener, Notice, Report, Skipped
+from .report import EagerCalls, Extent, LeftOut, Listener, Notice, Report, Skipped
 
 # The one state of this package. A module cannot carry it: its copies and pickles would carry it as well.
 _registry: Final = Registry(store=None)
@@ -25,6 +25,8 @@ set_store = _registry.set_store
 __all__ = [
     "Builds",
     "EagerCalls",
+    "Extent",
+    "LeftOut",
     "Listener",
     "Notice",
     "Quality",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from torch import nn
 
 from .breakdown import PACKAGE, merged
 from .gate import EQUAL
 from .phase import Eager, Fast, Waiting
-from .report import Report, Share, Skipped, State, summary
+from .report import Extent, Report, Share, Skipped, State, summary
 from .session import Session
 from .target import Target, TargetEvents
 
@@ -59,6 +60,7 @@ class Plan:
             module_bytes=self._module_bytes,
             eager_calls=self._session.eager_calls,
             repacked=sum(target.layers.num_repacked for target in self._targets),
+            extents=tuple(extent for target, phase in fast for extent in _extents(target, phase)),
             breakdown=merged([_breakdown(target, phase) for target, phase in fast]),
         )
 
@@ -120,6 +122,13 @@ def _breakdown(target: Target, phase: Fast) -> tuple[Share, ...]:
         return target.breakdown.shares
     # Nothing can be seen inside of a package.
     return (Share(PACKAGE, phase.outcome.call_s / (phase.outcome.speed_up or 1.0)),)
+
+
+def _extents(target: Target, phase: Fast) -> Iterator[Extent]:
+    for name, one in phase.outcome.applied:
+        extent = getattr(one, "extent", None)
+        if extent is not None:
+            yield replace(extent, what=f"{_prefix(target)}{name}")
 
 
 def _has_forward(module: nn.Module) -> bool:

@@ -34,6 +34,25 @@ class Share:
     seconds: float
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Layers that kept what they had: why, how many, and the paths of some of them."""
+
+    why: str
+    count: int
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Of what was applied: it runs in `count` of `of` layers that it could be for."""
+
+    what: str
+    count: int
+    of: int
+    left_out: tuple[LeftOut, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The state of one optimized module.
@@ -41,6 +60,7 @@ class Report:
     `seconds` is the time added so far by capturing and measuring; `speed_up`, `relative_error` (L2) and `cosine` compare
     with eager over the captured calls and are None until something was measured; `bytes` is extra memory held, `module_bytes`
     what the module's own weights take; `repacked` counts layers that were prepared again because their weights had changed;
+    `extents` tells of what computes in 8 bits in how many layers it does, and why not in the others;
     `breakdown` is where the time of one fast call goes now, the largest share first, and empty until there was one.
     """
 
@@ -55,6 +75,7 @@ class Report:
     module_bytes: int = 0
     eager_calls: tuple[EagerCalls, ...] = ()
     repacked: int = 0
+    extents: tuple[Extent, ...] = ()
     breakdown: tuple[Share, ...] = ()
 
 
@@ -73,10 +94,12 @@ Listener = Callable[[Notice], None]
 
 
 def summary(module: str, report: Report) -> str:
-    """One line for a terminal: `optimize UNet2DConditionModel: channels_last, 1.06x, error 3e-06, 1.4 s`."""
+    """One line for a terminal: `optimize UNet2DConditionModel: int8 41/58 layers + packed_convs, 1.46x, error 3e-02, 1.4 s`."""
     if report.applied and report.speed_up is not None:
         error = "" if report.relative_error is None else f", error {report.relative_error:.0e}"
-        return f"optimize {module}: {' + '.join(report.applied)}, {report.speed_up:.2f}x{error}, {report.seconds:.1f} s"
+        extents = {extent.what: f"{extent.what} {extent.count}/{extent.of} layers" for extent in report.extents}
+        applied = " + ".join(extents.get(name, name) for name in report.applied)
+        return f"optimize {module}: {applied}, {report.speed_up:.2f}x{error}, {report.seconds:.1f} s"
     timed = [f"{skip.what} {skip.speed_up:.2f}x" for skip in report.skipped if skip.speed_up is not None]
     if timed:
         return f"optimize {module}: unchanged, eager is fastest ({', '.join(timed)})"

@@ -17,6 +17,7 @@ from ..applied import Applied, AppliedKernels, Json, Kept, Trial
 from ..gate import EQUAL, Difference, difference
 from ..limits import Quality
 from ..memory import memory_refusal
+from ..report import Extent, LeftOut
 from .int8 import Group, Int8Conv, Int8Kernel, Int8Linear, Steps, int8_refusal
 from .layers import Layers
 from .profiling import Int8Probe, gaining
@@ -32,6 +33,8 @@ _MOST_TRIES = 5
 _AIM = 0.92
 # Layers measured alone at the module's output, the most harmful first, take this share of what is left.
 _ALONE_SHARE = 0.25
+# Of layers left out for one reason, so many are named.
+_MOST_NAMED = 8
 # Of what all gave together, layers that did not run alone have at least this share.
 _LEAST_UNKNOWN = 0.05
 
@@ -91,21 +94,23 @@ class Int8Layers:
             if layer is None or layer not in eligible:
                 raise ValueError(f"{self.name}: layer {path} is not as it was; measure again")
             kernels[layer] = _recalled(eligible[layer](layer, group=group), path, kept_layer, kept)
-        return AppliedInt8(layers, kernels)
+        return AppliedInt8(layers, kernels, _recalled_extent(kept, len(kernels)))
 
 
 class AppliedInt8(AppliedKernels):
-    """See AppliedKernels."""
+    """See AppliedKernels. `extent` is for the report."""
 
-    def __init__(self, layers: Layers, kernels: Mapping[nn.Module, Int8Kernel]) -> None:
+    def __init__(self, layers: Layers, kernels: Mapping[nn.Module, Int8Kernel], extent: Extent) -> None:
         super().__init__(layers, kernels)
+        self.extent = extent
         self._named = {path: kernels[layer] for path, layer in layers.named() if layer in kernels}
 
     def keep(self) -> Kept:
         """Ranges and means; weights are quantized again from the module's own, in seconds."""
         choices: dict[str, Json] = {path: _kept(kernel) for path, kernel in self._named.items()}
         means = {path: kernel.correction_O for path, kernel in self._named.items() if kernel.correction_O is not None}
-        return Kept({"layers": choices}, means)
+        left_out: list[Json] = [[one.why, one.count, list(one.layers)] for one in self.extent.left_out]
+        return Kept({"layers": choices, "of": self.extent.of, "left_out": left_out}, means)
 
 
 class _Choosing:
@@ -134,7 +139,7 @@ class _Choosing:
         finally:
             self._install(())
         # Only now: what a layer used before is not what was tried on it.
-        return AppliedInt8(self._layers, {layer: self._probes[layer].kernel for layer in chosen})
+        return AppliedInt8(self._layers, {layer: self._probes[layer].kernel for layer in chosen}, self._extent(chosen))
 
     def _read(self) -> None:
         """Reads every layer in the last recorded calls, as many as there is time for; the last one's readings count."""
@@ -172,6 +177,20 @@ class _Choosing:
         """Layers that gain."""
         found = gaining(self._probes.values(), _MIN_SAVING)
         return [Share(layer, reading.error**2, reading.saved_s) for layer, reading in found.items()]
+
+    def _extent(self, chosen: Collection[nn.Module]) -> Extent:
+        gain = gaining(self._probes.values(), _MIN_SAVING)
+        reasons: dict[str, list[str]] = {}
+        for path, layer in self._layers.named():
+            probe = self._probes.get(layer)
+            if probe is None or layer in chosen:
+                continue
+            seen = (
+                "too much error for the time it saves" if layer in gain else "no faster" if probe.shape else "not run in the recorded calls"
+            )
+            reasons.setdefault(seen if probe.why is None else probe.why, []).append(path)
+        left_out = (LeftOut(why, len(paths), tuple(paths[:_MOST_NAMED])) for why, paths in reasons.items())
+        return Extent("int8", len(chosen), len(self._probes), tuple(left_out))
 
     def _scaled(self, shares: Sequence[Share], chosen: Collection[nn.Module], measured: float) -> list[Share]:
         """Harms such that those of the chosen sum to what was measured of them together; those measured alone stay."""
@@ -213,6 +232,15 @@ def _numel(layer: nn.Module) -> int:
 def _kept(kernel: Int8Kernel) -> Json:
     steps = kernel.steps
     return {"shape": list(kernel.shape), "steps": None if steps is None else [steps.scale, steps.zero_point]}
+
+
+def _recalled_extent(kept: Kept, count: int) -> Extent:
+    of, rows, left_out = kept.choices.get("of"), kept.choices.get("left_out"), []
+    for row in rows if isinstance(rows, list) else ():
+        match row:
+            case [str(why), int(many), [*paths]]:
+                left_out.append(LeftOut(why, many, tuple(str(path) for path in paths)))
+    return Extent("int8", count, of if isinstance(of, int) else count, tuple(left_out))
 
 
 def _recalled(kernel: Int8Kernel, path: str, kept_layer: Json, kept: Kept) -> Int8Kernel:

@@ -41,7 +41,7 @@ class Kernel(ABC):
         """Memory that it holds beside the layer's own."""
         return 0
 
-    def prepare_(self, shape: Sequence[int]) -> None:
+    def prepare_(self, shape: Sequence[int]) -> None:  # noqa: B027
         """Prepares the layer's weight now instead of at the first call; `shape` is that of an input."""
 
     @abstractmethod
