@@ -65,20 +65,30 @@ def die_with_parent() -> None:
 
     parent = os.getppid()
     set_parent_death_signal = 1
-    _prctl(set_parent_death_signal, SIGKILL, 0, 0, 0)
+    _call_c("prctl", set_parent_death_signal, SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the signal was armed
         os._exit(0)
 
 
-def _prctl(*arguments: int) -> None:
+def flush() -> None:
+    """What Python and C have buffered goes out."""
+    for stream in (sys.stdout, sys.stderr):
+        try:  # noqa: SIM105 - as in `complain`
+            stream.flush()
+        except BaseException:  # whatever user code has put there
+            pass
+    _call_c("fflush", None)
+
+
+def _call_c(name: str, *arguments: int | None) -> None:
     try:
         from _ctypes import call_function, dlopen, dlsym  # what is under ctypes, which takes four times as long
     except ImportError:
         import ctypes
 
-        ctypes.CDLL(None).prctl(*arguments)
+        getattr(ctypes.CDLL(None), name)(*arguments)
     else:
-        call_function(dlsym(dlopen(None, 0), "prctl"), arguments)  # type: ignore[arg-type]
+        call_function(dlsym(dlopen(None, 0), name), arguments)  # type: ignore[arg-type]
 
 
 def _is_open(fd: int) -> bool:

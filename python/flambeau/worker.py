@@ -21,7 +21,7 @@ from flambeau.reading import WireInbox
 from flambeau.resolve import Resolver
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -62,6 +62,26 @@ def serve(fd: int) -> None:
     gc.freeze()
     gc.enable()
     dispatcher.serve()
+    leave()
+
+
+def leave() -> NoReturn:
+    """Threads of the user's, exit handlers and what is buffered, as at the end of any program; then the end, at once.
+
+    Taking the modules apart one by one, as the interpreter does, takes seconds once torch is among them, and nobody is there to see it.
+    """
+    import atexit
+
+    try:
+        threading: Any = sys.modules.get("threading")
+        if threading is not None:
+            threading._shutdown()
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        stdio.complain(f"an exit handler failed: {type(error).__name__}: {error}")
+    finally:
+        stdio.flush()
+        os._exit(0)
 
 
 def apply_setup(setup: dict[str, Any]) -> None:

@@ -249,6 +249,32 @@ def test_shutdown_runs_exit_handlers_and_exits_with_0(tmp_path):
     assert (tmp_path / "left").read_text() == "bye"
 
 
+def test_shutdown_joins_threads_flushes_what_c_has_buffered_and_does_not_take_modules_apart(tmp_path):
+    with Worker() as worker:
+        worker.hello()
+        worker.run(
+            "import ctypes, threading, time\n"
+            "class Slow:\n def __del__(self): time.sleep(600)\n"
+            "slow = Slow()\n"
+            "ctypes.CDLL(None).printf(b'of C')\n"
+            f"def work():\n time.sleep(0.2)\n open({str(tmp_path / 'left')!r}, 'w').close()\n"
+            "threading.Thread(target=work).start()"
+        )
+        worker.send(protocol.SHUTDOWN, 0, None)
+        assert worker.process.wait(WAIT_S) == 0
+    assert worker.stdout.text == "of C"
+    assert (tmp_path / "left").exists()
+
+
+def test_an_exit_handler_that_fails_or_hangs_is_not_waited_for():
+    for handler in ("1 / 0", "time.sleep(600)"):
+        with Worker() as worker:
+            worker.hello()
+            worker.run(f"import atexit, time\natexit.register(lambda: {handler})")
+            worker.send(protocol.SHUTDOWN, 0, None)
+            assert worker.process.wait(WAIT_S) == 0
+
+
 def test_shutdown_finishes_nothing_that_waits_in_the_queue(tmp_path):
     with Worker() as worker:
         worker.hello()
