@@ -83,6 +83,7 @@ AT_BOOT = frozenset(
         "msgpack",
         "operator",
         "reprlib",
+        "select",
         "struct",
         "_collections",
         "_operator",
