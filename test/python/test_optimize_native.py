@@ -13,7 +13,7 @@ import pytest
 import torch
 from flambeau.optimize.kept.store import Store
 from flambeau.optimize.leaf.native import library
-from flambeau.optimize.leaf.native.layers import FastSilu, ImageNorm, PanelLinear, Room, TiledConv, best_tile
+from flambeau.optimize.leaf.native.layers import FastSilu, ImageNorm, PanelLinear, Room, TiledConv, best_tile, tiles_at_once
 from flambeau.optimize.leaf.native.library import NativeError
 from flambeau.optimize.limits import LIMITS
 from hypothesis import given, settings
@@ -107,6 +107,28 @@ def test_weights_prepared_for_one_size_serve_all(built, shape):
         x = torch.randn(shape)
         for given_x in (x, x.contiguous(memory_format=torch.channels_last), x.flip(3).flip(3), torch.cat([x, x])[:1].expand(3, -1, -1, -1)):
             assert error(kernel(given_x), layer, given_x) < 3e-6
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 16, 67, 90), (3, 48, 41, 30)])
+def test_images_of_many_tiles_give_each_thread_tiles_of_its_own(built, shape, threads):
+    layer, x = conv(shape[1], 32), torch.randn(shape)
+    tile = best_tile(shape[0], *shape[2:])
+    total = shape[0] * -(-shape[2] // tile) * -(-shape[3] // tile)
+    assert tiles_at_once(total, shape[1] + 32, threads) < total
+    kernel = TiledConv(layer, torch.float32, built, Room())
+    torch.set_num_threads(threads)
+    try:
+        got = kernel(x)
+    finally:
+        torch.set_num_threads(1)
+    assert error(got, layer, x) < 3e-6
+
+
+def test_images_of_few_tiles_have_all_threads_on_each():
+    assert tiles_at_once(40, 64, 2) == 40
+    assert tiles_at_once(40, 64, 1) == 24
+    assert tiles_at_once(128, 2560, 2) == 64
 
 
 def test_larger_images_take_larger_tiles_and_tiny_ones_none():

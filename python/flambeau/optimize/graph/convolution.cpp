@@ -39,15 +39,16 @@ extern "C" AOTITorchError aoti_torch_cpu_convolve(AtenTensorHandle x_BHWC, AtenT
   const int64_t sizes[] = {batch, out_height, out_width, out_channels};
   const int64_t strides[] = {out_height * out_width * out_channels, out_width * out_channels, out_channels, 1};
   TRY(aoti_torch_empty_strided(4, sizes, strides, aoti_torch_dtype_float32(), aoti_torch_device_type_cpu(), 0, made));
-  const size_t needed = room_for(tile, tiles, channels, out_channels);
-  if (room.size() < needed) room.resize(needed);
   float *in = nullptr, *packed = nullptr, *added = nullptr, *out = nullptr;
   TRY(address(x_BHWC, &in));
   TRY(address(weight, &packed));
   TRY(address(bias, &added));
   TRY(address(*made, &out));
-  const Convolution c{in,     packed,   added,      out,       room.data(),  tiles,   batch,   height,
-                      width, channels, out_height, out_width, out_channels, pad_top, pad_left};
+  Convolution c{in,    packed,   added,      out,       nullptr,      tiles,   batch,   height,
+                width, channels, out_height, out_width, out_channels, pad_top, pad_left};
+  const size_t needed = (tile == 2 ? room_for2 : room_for4)(&c, THREADS);
+  if (room.size() < needed) room.resize(needed);
+  c.room = room.data();
   (tile == 2 ? convolve2 : convolve4)(&c, THREADS);
   return 0;
 }

@@ -1,6 +1,10 @@
 // Layers in float32 on weights that were packed once. Plain memory in and out, no torch; images lie in NHWC.
 // `threads` above 1 needs a build with OpenMP.
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "norms.h"
 #include "product.h"
 #include "tiles.h"
@@ -14,7 +18,7 @@ struct Convolution {
   const float* weight;
   const float* bias;
   float* out;
-  // `room_for` floats, for `tiles` tiles at a time.
+  // `room_for` floats, for `tiles` tiles at a time. Fewer than there are: each thread works on tiles of its own; else all on all.
   float* room;
   int64_t tiles, batch, height, width, channels, out_height, out_width, out_channels, pad_top, pad_left;
 };
@@ -22,6 +26,15 @@ struct Convolution {
 }  // extern "C"
 
 namespace {
+
+// Which of a team of threads this is.
+int worker() {
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
 
 struct Place {
   int64_t image, top, left;
@@ -45,16 +58,25 @@ Rows rows_of(int64_t tiles, int64_t channels) {
 }
 
 template <int N>
+int64_t tiles_of(const Convolution& c) {
+  return c.batch * parts(c.out_height, N) * parts(c.out_width, N);
+}
+
+// What is computed for some tiles, in a room of its own.
+template <int N>
 struct Work {
   static constexpr int POINTS = Tile<N>::SIDE * Tile<N>::SIDE;
   Rows in, out;
   float *lefts, *sums;
   // What lies around the image: as many zeros as there are channels.
   float* nothing;
-  explicit Work(const Convolution& c)
+  static int64_t room(const Convolution& c) {
+    return POINTS * (rows_of(c.tiles, c.channels).point + rows_of(c.tiles, c.out_channels).point) + parts(c.channels, LINE) * LINE;
+  }
+  Work(const Convolution& c, int64_t worker)
       : in(rows_of(c.tiles, c.channels)),
         out(rows_of(c.tiles, c.out_channels)),
-        lefts(c.room),
+        lefts(c.room + worker * room(c)),
         sums(lefts + POINTS * in.point),
         nothing(sums + POINTS * out.point) {
     std::memset(nothing, 0, c.channels * sizeof(float));
@@ -117,34 +139,70 @@ void transform_out(const Convolution& c, const Work<N>& work, int64_t tile, int6
   }
 }
 
+// The sums of `count` tiles at one point, for the panels from `from` on and before `until`.
 template <int N>
-void convolve(const Convolution& c, int threads) {
+void multiply_point(const Convolution& c, const Work<N>& work, int64_t count, int64_t point, int64_t from, int64_t until) {
+  const Matrices m{work.lefts + point * work.in.point,
+                   c.weight + point * parts(c.out_channels, PANEL) * PANEL * c.channels,
+                   nullptr,
+                   work.sums + point * work.out.point,
+                   count,
+                   c.out_channels,
+                   c.channels,
+                   work.in.row,
+                   work.out.row};
+  multiply_panels(m, from, until);
+}
+
+// Each thread takes tiles of its own, and waits for no other before the end.
+template <int N>
+void convolve_apart(const Convolution& c, int threads) {
+  const int64_t total = tiles_of<N>(c), panels = parts(c.out_channels, PANEL);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const Work<N> work(c, worker());
+#pragma omp for schedule(dynamic)
+    for (int64_t part = 0; part < parts(total, c.tiles); part++) {
+      const int64_t first = part * c.tiles, count = least(c.tiles, total - first);
+      for (int64_t slot = 0; slot < count; slot++) transform_in<N>(c, work, first + slot, slot);
+      for (int64_t point = 0; point < Work<N>::POINTS; point++) multiply_point<N>(c, work, count, point, 0, panels);
+      for (int64_t slot = 0; slot < count; slot++) transform_out<N>(c, work, first + slot, slot);
+    }
+  }
+}
+
+// All threads take parts of the same tiles: for images too small for more than a few.
+template <int N>
+void convolve_together(const Convolution& c, int threads) {
   constexpr int POINTS = Work<N>::POINTS;
-  const Work<N> work(c);
-  const int64_t total = c.batch * parts(c.out_height, N) * parts(c.out_width, N), panels = parts(c.out_channels, PANEL);
+  const Work<N> work(c, 0);
+  const int64_t total = tiles_of<N>(c), panels = parts(c.out_channels, PANEL);
   const int64_t across = threads > 1 ? least(panels, parts(4 * threads, POINTS)) : 1;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t first = 0; first < total; first += c.tiles) {
-    const int64_t count = least(c.tiles, total - first);
+  {
 #pragma omp for schedule(dynamic)
-    for (int64_t slot = 0; slot < count; slot++) transform_in<N>(c, work, first + slot, slot);
+    for (int64_t slot = 0; slot < total; slot++) transform_in<N>(c, work, slot, slot);
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < POINTS * across; task++) {
-      const int64_t point = task / across, part = task % across;
-      const Matrices m{work.lefts + point * work.in.point,
-                       c.weight + point * panels * PANEL * c.channels,
-                       nullptr,
-                       work.sums + point * work.out.point,
-                       count,
-                       c.out_channels,
-                       c.channels,
-                       work.in.row,
-                       work.out.row};
-      multiply_panels(m, cut(panels, across, part), cut(panels, across, part + 1));
+      const int64_t part = task % across;
+      multiply_point<N>(c, work, total, task / across, cut(panels, across, part), cut(panels, across, part + 1));
     }
 #pragma omp for schedule(dynamic)
-    for (int64_t slot = 0; slot < count; slot++) transform_out<N>(c, work, first + slot, slot);
+    for (int64_t slot = 0; slot < total; slot++) transform_out<N>(c, work, slot, slot);
   }
+}
+
+template <int N>
+void convolve(const Convolution& c, int threads) {
+  if (c.tiles < tiles_of<N>(c))
+    convolve_apart<N>(c, threads);
+  else
+    convolve_together<N>(c, threads);
+}
+
+template <int N>
+int64_t room_for(const Convolution& c, int threads) {
+  return Work<N>::room(c) * (c.tiles < tiles_of<N>(c) ? threads : 1);
 }
 
 template <int N>
@@ -197,10 +255,9 @@ void linear(const float* left, const float* right, const float* bias, float* out
   for (int64_t part = 0; part < across; part++) multiply_panels(m, cut(panels, across, part), cut(panels, across, part + 1));
 }
 
-// Floats that a convolution works in, in tiles of `tile` squared outputs.
-int64_t room_for(int tile, int64_t tiles, int64_t channels, int64_t out_channels) {
-  return (tile + 2) * (tile + 2) * (rows_of(tiles, channels).point + rows_of(tiles, out_channels).point) + channels;
-}
+// Floats that this convolution works in, in tiles of 2x2 or 4x4 outputs; it need not have its addresses yet.
+int64_t room_for2(const Convolution* c, int threads) { return room_for<2>(*c, threads); }
+int64_t room_for4(const Convolution* c, int threads) { return room_for<4>(*c, threads); }
 
 // A 3x3 convolution of stride 1 in tiles of 2x2 or 4x4 outputs.
 void convolve2(const Convolution* c, int threads) { convolve<2>(*c, threads); }

@@ -17,7 +17,7 @@ from .library import Convolution, Library, Norm
 
 # Reading a weight once takes as long as multiplying it with so many rows (of an image's tiles).
 _ROWS_OF_READING: Final = 16
-# Tiles that are in work at once: their values stay in the second cache, and a wide layer's weights are read seldom.
+# Tiles that a thread has in work at once: their values stay in the second cache, and a wide layer's weights are read seldom.
 _FEWEST_TILES: Final = 24
 _CHANNELS_PER_TILE: Final = 8
 # Floats in the widest vector of any processor.
@@ -38,8 +38,13 @@ def best_tile(batch: int, height: int, width: int) -> int:
 
 
 def tiles_at_once(total: int, channels: int, threads: int) -> int:
-    """How many of that many tiles are in work at once; `channels` that go in and come out together."""
-    return min(total, max(_FEWEST_TILES * threads, channels // _CHANNELS_PER_TILE))
+    """How many of that many tiles a thread has in work at once; all of them if there are too few for each thread to have its own.
+
+    `channels` are those that go in and come out together.
+    """
+    if threads > 1 and total < threads * _FEWEST_TILES:
+        return total
+    return min(-(-total // threads), max(_FEWEST_TILES, channels // _CHANNELS_PER_TILE))
 
 
 class Room(threading.local):
@@ -123,11 +128,12 @@ class TiledConv(PackedConv):
         out = torch.empty((batch, w.columns, *out_size), memory_format=torch.channels_last)
         total = batch * math.prod(-(-length // w.tile) for length in out_size)
         tiles = tiles_at_once(total, channels + w.columns, threads)
-        room = self._room.of(self._library.room_for(w.tile, tiles, channels, w.columns))
         call = Convolution(
-            *(x_NCHW.data_ptr(), w.address(channels), _address(bias), out.data_ptr(), room.data_ptr()),
+            *(x_NCHW.data_ptr(), w.address(channels), _address(bias), out.data_ptr(), None),
             *(tiles, batch, *size, channels, *out_size, w.columns, *pad),
         )
+        room = self._room.of(self._library.room_for[w.tile](ctypes.byref(call), threads))
+        call.room = room.data_ptr()
         self._library.convolve[w.tile](ctypes.byref(call), threads)
         return out
 

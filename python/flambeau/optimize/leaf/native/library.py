@@ -66,8 +66,7 @@ class Library:
         self.linear = _typed(loaded.linear, *[c_void_p] * 4, *[c_int64] * 3, c_int)
         self.group_norm = _typed(loaded.group_norm, POINTER(Norm), c_int)
         self.silu = _typed(loaded.silu, c_void_p, c_void_p, c_int64, c_int)
-        self.room_for = _typed(loaded.room_for, c_int, c_int64, c_int64, c_int64)
-        self.room_for.restype = c_int64
+        self.room_for = {n: _typed(loaded[f"room_for{n}"], POINTER(Convolution), c_int, result=c_int64) for n in (2, 4)}
         self.convolve = {n: _typed(loaded[f"convolve{n}"], POINTER(Convolution), c_int) for n in (2, 4)}
 
     @property
@@ -199,8 +198,8 @@ def _source() -> str:
     return digest.hexdigest()
 
 
-def _typed(function: Any, *types: Any) -> Any:
-    function.argtypes, function.restype = types, None
+def _typed(function: Any, *types: Any, result: Any = None) -> Any:
+    function.argtypes, function.restype = types, result
     return function
 
 
