@@ -283,11 +283,14 @@ def loops(seconds: float) -> int:
 
 
 def swallows(seconds: float) -> None:
-    """Cannot be stopped by an exception."""
-    print("swallowing")
+    """Cannot be stopped by an exception: says so once, from where none gets out."""
     end = time.monotonic() + seconds
+    is_said = False
     while time.monotonic() < end:
         try:
+            if not is_said:
+                is_said = True
+                print("swallowing")
             time.sleep(0.05)
         except BaseException:
             continue
