@@ -5,7 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-from _signal import SIGUSR1  # type: ignore[import-not-found]
+from _signal import SIGUSR1  # type: ignore[import-not-found]  # typeshed has no _signal.
 
 from flambeau import stdio
 from flambeau.greeting import hello

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _signal import SIGKILL  # type: ignore[import-not-found]
+from _signal import SIGKILL  # type: ignore[import-not-found]  # typeshed has no _signal.
 
 from flambeau import TYPE_CHECKING, protocol
 from flambeau.blocks import Blocks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 # What is under `signal`, which makes enums: at import, and of what getsignal found, longer than everything else after a call.
-from _signal import SIGINT, getsignal, pthread_kill, signal  # type: ignore[import-not-found]
+from _signal import SIGINT, getsignal, pthread_kill, signal  # type: ignore[import-not-found]  # typeshed has no _signal.
 
 from flambeau import TYPE_CHECKING
 from flambeau.protocol import COOPERATIVE_S, NUDGE_S

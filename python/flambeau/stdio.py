@@ -61,7 +61,7 @@ def die_with_parent() -> None:
     """Linux: SIGKILL when the host's thread that started us ends, even while C code holds the GIL. Elsewhere the wire's end tells."""
     if sys.platform != "linux":
         return
-    from _signal import SIGKILL  # type: ignore[import-not-found]
+    from _signal import SIGKILL  # type: ignore[import-not-found]  # typeshed has no _signal.
 
     parent = os.getppid()
     set_parent_death_signal = 1
@@ -88,6 +88,7 @@ def _call_c(name: str, *arguments: int | None) -> None:
 
         getattr(ctypes.CDLL(None), name)(*arguments)
     else:
+        # None is the null pointer here, which the stubs leave out.
         call_function(dlsym(dlopen(None, 0), name), arguments)  # type: ignore[arg-type]
 
 

@@ -56,7 +56,7 @@ class Turns:
     def __init__(self, device: torch.device) -> None:
         self._lock = threading.Lock()
         self._device = device
-        self._event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # As torch has it.
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -81,7 +81,7 @@ class Recorder:
     def __call__(self, run: Callable[[], Any], device: torch.device) -> Recorded:
         """See Record."""
         with torch.cuda.device(device):
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # As torch has it.
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM_UPS):

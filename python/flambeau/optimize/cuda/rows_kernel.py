@@ -5,7 +5,7 @@ import triton.language as tl
 
 
 # Triton reads annotations as its own.
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types.
 def code_row(x, codes, scales, width, most, least, IS_FLOAT: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore  # noqa: ANN001, ANN201, PLR0913, PLR0917
     """One row for each program."""
     row = tl.program_id(0).to(tl.int64)

@@ -67,7 +67,7 @@ class Twin(Way):
     def _made(self) -> nn.Module:
         with torch.inference_mode(False), torch.no_grad():
             twin = copy.deepcopy(self._owner).to(self._dtype).requires_grad_(False)
-            twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's overloads of `to` lack it.
         self._twin, self._structure = twin, _Structure(self._owner)
         return twin
 
